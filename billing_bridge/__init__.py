@@ -1,0 +1,1 @@
+"""What is owed: the ledger and the rules of price."""

@@ -1,0 +1,1 @@
+"""How it is done safely: coordinator, decision, journal, recovery, command line."""
