@@ -43,7 +43,7 @@ APT_LINE = "apt-get install --no-install-recommends " + " ".join(PACKAGES)
 
 
 def missing_packages() -> tuple[str, ...]:
-    """Names of the lab's packages that dpkg does not list as installed; all of them without dpkg."""
+    """Names of the lab's packages that dpkg does not list as installed; without dpkg all."""
     try:
         answer = subprocess.run(
             ["dpkg-query", "-W", "-f", "${Package} ${Status}\n", *PACKAGES],
