@@ -129,7 +129,7 @@ class Listener:
             line_editor=False,
             login_timeout=0,
             config=None,
-            kex_algs=["curve25519-sha256"],
+            kex_algs=["curve25519-sha256", "curve25519-sha256@libssh.org"],
             password_auth=True,
             public_key_auth=False,
             kbdint_auth=False,
