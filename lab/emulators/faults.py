@@ -80,10 +80,10 @@ class Faults:
         self._armed.append(fault)
         return {"armed": self.listing()}
 
-    def take(self, verb: str) -> Fault | None:
-        """The fault that `verb` meets now, counted down; None if it passes unharmed."""
+    def take(self, *names: str) -> Fault | None:
+        """The fault that what goes by `names` meets now, counted down; None if unharmed."""
         for place, fault in enumerate(self._armed):
-            if not fnmatchcase(verb, fault.verb):
+            if not any(fnmatchcase(name, fault.verb) for name in names):
                 continue
             if fault.skip:
                 self._armed[place] = replace(fault, skip=fault.skip - 1)
