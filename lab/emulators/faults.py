@@ -23,7 +23,8 @@ COMMON_KINDS = frozenset(
         "delay",  # executed and answered `arg` device seconds later
     }
 )
-NUMERIC_KINDS = frozenset({"drop_bytes", "late", "delay"})
+# Kinds whose `arg` is a number of bytes or device seconds.
+NUMERIC_KINDS = frozenset({"drop_bytes", "late", "delay", "answer_late"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +51,11 @@ class Fault:
 class Faults:
     """The faults armed on one device, met in the order in which they were armed."""
 
-    def __init__(self, kinds: Iterable[str] = COMMON_KINDS) -> None:
+    def __init__(
+        self, kinds: Iterable[str] = COMMON_KINDS, numeric: Iterable[str] = NUMERIC_KINDS
+    ) -> None:
         self._kinds = frozenset(kinds)
+        self._numeric = frozenset(numeric)
         self._armed: list[Fault] = []
 
     def arm(self, args: Json) -> Json:
@@ -61,7 +65,8 @@ class Faults:
         """
         unknown = set(args) - {"verb", "kind", "arg", "count", "skip"}
         if unknown:
-            raise ValueError(f"a fault has no field {', '.join(sorted(unknown))}")
+            msg = f"a fault has no field {', '.join(sorted(unknown))}"
+            raise ValueError(msg)
         fault = Fault(
             verb=str(args.get("verb", "*")),
             kind=str(args.get("kind", "")),
@@ -70,13 +75,14 @@ class Faults:
             skip=int(args.get("skip", 0)),
         )
         if fault.kind not in self._kinds:
-            raise ValueError(
-                f"no fault kind {fault.kind!r}; known: {', '.join(sorted(self._kinds))}"
-            )
+            msg = f"no fault kind {fault.kind!r}; known: {', '.join(sorted(self._kinds))}"
+            raise ValueError(msg)
         if fault.count < 1 or fault.skip < 0:
-            raise ValueError("count must be 1 or more and skip 0 or more")
-        if fault.kind in NUMERIC_KINDS and fault.number < 0:
-            raise ValueError(f"{fault.kind} needs a number of 0 or more")
+            msg = "count must be 1 or more and skip 0 or more"
+            raise ValueError(msg)
+        if fault.kind in self._numeric and not _is_number(fault.arg):
+            msg = f"{fault.kind} needs a number of 0 or more"
+            raise ValueError(msg)
         self._armed.append(fault)
         return {"armed": self.listing()}
 
@@ -102,6 +108,13 @@ class Faults:
     def listing(self) -> list[Json]:
         """What is still armed, as JSON."""
         return [asdict(fault) for fault in self._armed]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) >= 0
+    except ValueError:
+        return False
 
 
 def report_crash(where: str, exc: BaseException) -> None:

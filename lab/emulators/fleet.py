@@ -24,30 +24,39 @@ CONTROL_TIMEOUT_S = 30.0
 _FIELDS = {"name", "kind", "address", "port", "username", "password", "options"}
 
 
+class FleetFileError(ValueError):
+    """A fleet file says something that cannot be run."""
+
+
 def load_fleet_file(path: Path) -> tuple[DeviceSpec, ...]:
     """Read {devices: [{name, kind, address, port, username, password[, options]}]} from YAML.
 
-    Raises ValueError naming the device and field at fault.
+    Raises FleetFileError naming the device and field at fault.
     """
     content = yaml.safe_load(path.read_text("utf-8"))
     rows = content.get("devices") if isinstance(content, dict) else None
     if not isinstance(rows, list):
-        raise ValueError(f"{path}: a list named 'devices' is expected")
+        msg = f"{path}: a list named 'devices' is expected"
+        raise FleetFileError(msg)
     specs = tuple(_spec(path, place, row) for place, row in enumerate(rows, start=1))
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{path}: device {name} is there twice")
+            msg = f"{path}: device {name} is there twice"
+            raise FleetFileError(msg)
     return specs
 
 
 def _spec(path: Path, place: int, row: Any) -> DeviceSpec:
     if not isinstance(row, dict):
-        raise ValueError(f"{path}: device {place} is not a mapping")
+        msg = f"{path}: device {place} is not a mapping"
+        raise FleetFileError(msg)
     for field in sorted(_FIELDS - {"options"} - set(row)):
-        raise ValueError(f"{path}: device {place} has no {field}")
+        msg = f"{path}: device {place} has no {field}"
+        raise FleetFileError(msg)
     for field in sorted(set(row) - _FIELDS):
-        raise ValueError(f"{path}: device {place} has an unknown field {field}")
+        msg = f"{path}: device {place} has an unknown field {field}"
+        raise FleetFileError(msg)
     return DeviceSpec(
         name=str(row["name"]),
         kind=str(row["kind"]),
@@ -126,7 +135,8 @@ class Fleet:
         """The same as `control`, for callers inside the fleet's loop."""
         emulator = self._emulators.get(device)
         if emulator is None:
-            raise ValueError(f"no device {device!r} in this fleet")
+            msg = f"no device {device!r} in this fleet"
+            raise ValueError(msg)
         return emulator.control(do, args)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -162,7 +172,7 @@ class Fleet:
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 
-    def _note_crash(self, loop: asyncio.AbstractEventLoop, context: Json) -> None:
+    def _note_crash(self, _loop: asyncio.AbstractEventLoop, context: Json) -> None:
         exc = context.get("exception")
         text = f"{context.get('message', '')}: {exc!r}"
         log.error(text, exc_info=exc)

@@ -36,7 +36,8 @@ def build(spec: DeviceSpec, host_key: asyncssh.SSHKey) -> Junos:
     """The device of a spec; raises ValueError for an option that it does not know."""
     unknown = set(spec.options) - OPTIONS
     if unknown:
-        raise ValueError(f"{spec.name}: unknown options {', '.join(sorted(unknown))}")
+        msg = f"{spec.name}: unknown options {', '.join(sorted(unknown))}"
+        raise ValueError(msg)
     return Junos(spec, host_key)
 
 
@@ -89,7 +90,8 @@ class Junos:
         """Do one thing from outside the wire; ValueError for what is unknown or refused."""
         verb = VERBS_OF_CONTROL.get(do)
         if verb is None:
-            raise ValueError(f"junos does not know {do!r}: {', '.join(sorted(VERBS_OF_CONTROL))}")
+            msg = f"junos does not know {do!r}: {', '.join(sorted(VERBS_OF_CONTROL))}"
+            raise ValueError(msg)
         if do not in ("log", "dump", "sessions"):
             self.record.add("control", do, "" if do == "fault" else str(args))
         try:
@@ -117,7 +119,8 @@ class Junos:
         """End another session; an unconfirmed commit of it is taken back at once [D]."""
         session = self._open.get(session_id)
         if session is None:
-            raise refusal(f"no session {session_id}")
+            msg = f"no session {session_id}"
+            raise refusal(msg)
         if self.db.pending is not None and self.db.pending.holder is session.holder:
             self.db.revert()
         session.abort()
@@ -136,7 +139,7 @@ class Junos:
 
     # What `control` does.
 
-    def dump(self, args: Json) -> Json:
+    def dump(self, _args: Json) -> Json:
         """The whole state."""
         pending = self.db.pending
         last = self.db.history[0]
@@ -168,10 +171,11 @@ class Junos:
         if args.get("verb") not in VERBS.values():
             return self.faults.arm(args)
         if self._nas is None:
-            raise ValueError("this device has no RADIUS")
+            msg = "this device has no RADIUS"
+            raise ValueError(msg)
         return self._nas.faults.arm(args)
 
-    def clear(self, args: Json) -> Json:
+    def clear(self, _args: Json) -> Json:
         """Disarm everything."""
         self.faults.clear()
         if self._nas is not None:
@@ -211,7 +215,7 @@ class Junos:
         self.db.commit(HUMAN, log=str(args.get("log", "")), confirm_min=confirm_min)
         return {}
 
-    def commit_check(self, args: Json) -> Json:
+    def commit_check(self, _args: Json) -> Json:
         """A person runs `commit check`."""
         self.db.check(HUMAN)
         return {}
@@ -222,12 +226,12 @@ class Junos:
         self.db.commit(HUMAN)
         return {}
 
-    def lock(self, args: Json) -> Json:
+    def lock(self, _args: Json) -> Json:
         """A person enters `configure exclusive`."""
         self.db.take_lock(HUMAN)
         return {}
 
-    def unlock(self, args: Json) -> Json:
+    def unlock(self, _args: Json) -> Json:
         """The person leaves it; uncommitted edits are gone."""
         self.db.release_lock(HUMAN)
         return {}
@@ -236,11 +240,12 @@ class Junos:
         """Turn `name` (revert_on_loss, not_programmed) to `value`."""
         name = str(args.get("name"))
         if name not in self._knobs or "value" not in args:
-            raise ValueError(f"a knob is a name of {', '.join(sorted(self._knobs))} and a value")
+            msg = f"a knob is a name of {', '.join(sorted(self._knobs))} and a value"
+            raise ValueError(msg)
         self._knobs[name] = args["value"]
         return {}
 
-    def program(self, args: Json) -> Json:
+    def program(self, _args: Json) -> Json:
         """Forwarding takes over the running configuration now, whatever not_programmed says."""
         self.programmed = self.db.running.policers()
         return {}
@@ -250,23 +255,24 @@ class Junos:
         self.clock.advance(float(args["seconds"]))
         return {"now_s": self.clock.now_s()}
 
-    def expire(self, args: Json) -> Json:
+    def expire(self, _args: Json) -> Json:
         """Let exactly the time pass that the confirm timer still has."""
         if self.db.pending is None:
-            raise ValueError("nothing is waiting for confirmation")
+            msg = "nothing is waiting for confirmation"
+            raise ValueError(msg)
         return self.advance({"seconds": self.db.pending.timer.due_s - self.clock.now_s()})
 
-    def cut(self, args: Json) -> Json:
+    def cut(self, _args: Json) -> Json:
         """Abort every SSH connection but keep listening."""
         self._listener.cut()
         return {}
 
-    def dies(self, args: Json) -> Json:
+    def dies(self, _args: Json) -> Json:
         """Refuse connections until "revive"."""
         self.die()
         return {}
 
-    def revives(self, args: Json) -> Json:
+    def revives(self, _args: Json) -> Json:
         """Undo "die"."""
         self.revive()
         return {}
@@ -281,7 +287,7 @@ class Junos:
         self.sessions.close(str(args.get("acct_session_id")))
         return {}
 
-    def list_sessions(self, args: Json) -> Json:
+    def list_sessions(self, _args: Json) -> Json:
         """All live sessions."""
         return {"sessions": self.sessions.listing()}
 

@@ -1,4 +1,4 @@
-"""A Junos configuration as data: set lines in; set lines, curly text, differences and checks out."""
+"""A Junos configuration as data: from set lines to set lines, curly text, differences, checks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,45 @@ Tree = dict[Path, "Tree"]
 
 # Statements that hold one value: a second `set` replaces the first.
 SINGLE = frozenset(
-    "bandwidth-limit burst-size-limit input output shaping-rate guaranteed-rate description "
-    "output-traffic-control-profile host-name domain-name vlan-id mtu encapsulation "
-    "scheduler-map native-vlan-id".split()
+    {
+        "bandwidth-limit",
+        "burst-size-limit",
+        "description",
+        "domain-name",
+        "encapsulation",
+        "guaranteed-rate",
+        "host-name",
+        "input",
+        "mtu",
+        "output",
+        "output-traffic-control-profile",
+        "scheduler-map",
+        "shaping-rate",
+        "vlan-id",
+    }
 )
 # Statements that share their line with a name: `unit 5 {`, not `unit { 5 {`.
-KEYED = frozenset("unit family address term neighbor group user route policy-statement".split())
+KEYED = frozenset({"unit", "family", "address", "term", "neighbor", "group", "user", "route"})
 TOPS = frozenset(
-    "access access-profile apply-groups chassis class-of-service dynamic-profiles event-options "
-    "firewall forwarding-options groups interfaces policy-options protocols routing-instances "
-    "routing-options security snmp system vlans".split()
+    {
+        "access",
+        "access-profile",
+        "chassis",
+        "class-of-service",
+        "dynamic-profiles",
+        "firewall",
+        "forwarding-options",
+        "groups",
+        "interfaces",
+        "policy-options",
+        "protocols",
+        "routing-instances",
+        "routing-options",
+        "security",
+        "snmp",
+        "system",
+        "vlans",
+    }
 )
 RATE = re.compile(r"[1-9][0-9]*[kmg]?\Z")
 TOKEN = re.compile(r'"[^"]*"|[^\s"]+')
@@ -62,7 +91,7 @@ class Config:
         return hash(frozenset(self._statements.items()))
 
     def load(self, lines: Iterable[str]) -> tuple[Config, list[Problem]]:
-        """This configuration after `set` and `delete` lines, and what was wrong with them.
+        """A configuration made of this one by `set` and `delete` lines, and what was wrong.
 
         A wrong line does not keep the others from being applied, as on the device.
         """
@@ -112,7 +141,7 @@ class Config:
         return "".join(line + "\n" for line in _curly(self.tree(), 0))
 
     def policers(self) -> dict[str, dict[str, dict[str, str]]]:
-        """{unit "ge-0/0/1.7": {family: {"input": name, "output": name}}} for units with policers."""
+        """{unit, like "ge-0/0/1.7": {family: {"input": policer, "output": policer}}}."""
         found: dict[str, dict[str, dict[str, str]]] = {}
         for path, value in self._statements.items():
             if value is None or len(path) != 8 or path[0] != "interfaces":
@@ -149,7 +178,8 @@ def parse(text: str) -> Config:
     """
     config, problems = Config({}).load(text.splitlines())
     if problems:
-        raise ValueError(f"seeded configuration: {problems[0].message}: {problems[0].bad_element}")
+        msg = f"seeded configuration: {problems[0].message}: {problems[0].bad_element}"
+        raise ValueError(msg)
     return config
 
 

@@ -12,7 +12,7 @@ from lab.emulators.smartax_clock import Clock, Timer
 ROLLBACKS = 50
 
 # What a second confirmed commit does to the first, still unconfirmed one: "keep" keeps the point
-# to return to (RFC 6241), "confirm" makes the first permanent. Which of them Junos does is unproved.
+# to return to (RFC 6241), "confirm" makes the first permanent. Which one Junos does is unproved.
 SecondConfirm = Literal["keep", "confirm"]
 
 
@@ -32,7 +32,7 @@ def refusal(message: str, tag: str = "operation-failed") -> Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who edits: a NETCONF session or a person at a terminal; the same holder is the same object."""
+    """Who edits: a NETCONF session or a person at a terminal; compared by identity."""
 
     user: str
     client: str  # "netconf", "cli", "other"
@@ -105,15 +105,17 @@ class Database:
     def take_lock(self, holder: Holder) -> None:
         """Exclusive editing; refused if anybody holds the lock or left unsaved edits."""
         if self.lock is not None:
-            raise self._locked()
+            raise _locked(self.lock)
         if self.candidate is not None:
-            raise refusal("configuration database modified", tag="lock-denied")
+            msg = "configuration database modified"
+            raise refusal(msg, tag="lock-denied")
         self.lock = holder
 
     def release_lock(self, holder: Holder) -> None:
         """Give the lock back; edits that were not committed go with it."""
         if self.lock is not holder:
-            raise refusal("configuration database is not locked by this session")
+            msg = "configuration database is not locked by this session"
+            raise refusal(msg)
         self.lock = None
         self.candidate = None
 
@@ -137,7 +139,8 @@ class Database:
     def rollback(self, number: int) -> Config:
         """The configuration of entry `number` of the history."""
         if not 0 <= number < len(self.history):
-            raise refusal(f"rollback {number} does not exist")
+            msg = f"rollback {number} does not exist"
+            raise refusal(msg)
         return self.history[number].config
 
     def compare(self, number: int) -> str:
@@ -207,15 +210,15 @@ class Database:
 
     def _refuse_others(self, holder: Holder) -> None:
         if self.lock is not None and self.lock is not holder:
-            raise self._locked()
-
-    def _locked(self) -> Refusal:
-        assert self.lock is not None
-        by = f"{self.lock.user} {self.lock.client} (pid {self.lock.session_id})"
-        text = f"configuration database locked by:\n  {by}\n      exclusive [edit]"
-        return refusal(text, tag="lock-denied")
+            raise _locked(self.lock)
 
     def _stop_timer(self) -> None:
         if self.pending is not None:
             self.pending.timer.cancel()
             self.pending = None
+
+
+def _locked(lock: Holder) -> Refusal:
+    by = f"{lock.user} {lock.client} (pid {lock.session_id})"
+    text = f"configuration database locked by:\n  {by}\n      exclusive [edit]"
+    return refusal(text, tag="lock-denied")

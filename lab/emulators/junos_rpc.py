@@ -37,10 +37,10 @@ Call = Callable[[Device, Holder, ET.Element], Body]
 def execute(device: Device, holder: Holder, rpc: ET.Element) -> Body:
     """Run one call; refusals become rpc-error elements, an unknown call too."""
     call = CALLS.get(rpc.tag)
+    if call is None:
+        problem = Problem(severity="error", message="syntax error", bad_element=rpc.tag)
+        return [error_node(problem, "operation-not-supported")]
     try:
-        if call is None:
-            problem = Problem(severity="error", message="syntax error", bad_element=rpc.tag)
-            raise Refusal(problem, tag="operation-not-supported")
         return call(device, holder, rpc)
     except Refusal as no:
         errors = [error_node(problem, no.tag) for problem in no.problems]
@@ -67,12 +67,12 @@ def names_of(rpc: ET.Element) -> tuple[str, ...]:
     return (rpc.tag,)
 
 
-def _lock(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _lock(device: Device, holder: Holder, _rpc: ET.Element) -> Body:
     device.db.take_lock(holder)
     return [node("ok")]
 
 
-def _unlock(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _unlock(device: Device, holder: Holder, _rpc: ET.Element) -> Body:
     device.db.release_lock(holder)
     return [node("ok")]
 
@@ -84,7 +84,8 @@ def _load(device: Device, holder: Holder, rpc: ET.Element) -> Body:
         return [node("load-configuration-results", node("ok"))]
     lines = rpc.findtext("configuration-set")
     if rpc.get("action") != "set" or rpc.get("format") != "text" or lines is None:
-        raise refusal("only action=set with configuration-set is implemented")
+        msg = "only action=set with configuration-set is implemented"
+        raise refusal(msg)
     problems = device.db.load(holder, lines.splitlines())
     results = node("load-configuration-results", *(error_node(problem) for problem in problems))
     errors = [problem for problem in problems if problem.severity == "error"]
@@ -99,7 +100,8 @@ def _commit(device: Device, holder: Holder, rpc: ET.Element) -> Body:
     known = {"check", "confirmed", "confirm-timeout", "log", "synchronize"}
     for child in rpc:
         if child.tag not in known:
-            raise refusal(f"commit option {child.tag} is not implemented")
+            msg = f"commit option {child.tag} is not implemented"
+            raise refusal(msg)
     if rpc.find("check") is not None:
         device.db.check(holder)
         return [_commit_results("commit-check-success")]
@@ -108,7 +110,8 @@ def _commit(device: Device, holder: Holder, rpc: ET.Element) -> Body:
         text = (rpc.findtext("confirm-timeout") or "10").strip()
         confirm_min = int(text) if text.isdigit() else 0
         if not 1 <= confirm_min <= MAX_CONFIRM_MIN:
-            raise refusal("invalid value for confirm-timeout")
+            msg = "invalid value for confirm-timeout"
+            raise refusal(msg)
     device.db.commit(holder, log=rpc.findtext("log") or "", confirm_min=confirm_min)
     return [_commit_results("commit-success")]
 
@@ -117,7 +120,7 @@ def _commit_results(outcome: str) -> ET.Element:
     return node("commit-results", node("routing-engine", node("name", "re0"), node(outcome)))
 
 
-def _get_configuration(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _get_configuration(device: Device, _holder: Holder, rpc: ET.Element) -> Body:
     form = rpc.get("format", "xml")
     if rpc.get("compare") == "rollback" and form == "text":
         number = rpc.get("rollback", "0")
@@ -126,7 +129,8 @@ def _get_configuration(device: Device, holder: Holder, rpc: ET.Element) -> Body:
         return [node("configuration-information", output)]
     database = rpc.get("database", "candidate")
     if form not in ("text", "set") or database not in ("candidate", "committed"):
-        raise refusal("only format text or set of database candidate or committed is implemented")
+        msg = "only format text or set of database candidate or committed is implemented"
+        raise refusal(msg)
     config = device.db.running if database == "committed" else device.db.edited
     config = _filtered(config, rpc)
     if form == "set":
@@ -143,22 +147,24 @@ def _filtered(config: Config, rpc: ET.Element) -> Config:
     if wanted is None or not len(wanted):
         return config
     if any(len(top) for top in wanted):
-        raise refusal("a filter below the top of the hierarchy is not implemented")
+        msg = "a filter below the top of the hierarchy is not implemented"
+        raise refusal(msg)
     return config.only(frozenset(top.tag for top in wanted))
 
 
-def _get_rollback(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _get_rollback(device: Device, _holder: Holder, rpc: ET.Element) -> Body:
     number = (rpc.findtext("rollback") or "").strip()
     form = (rpc.findtext("format") or "text").strip()
     config = device.db.rollback(int(number) if number.isdigit() else -1)
     if form not in ("text", "set"):
-        raise refusal("only format text or set is implemented")
+        msg = "only format text or set is implemented"
+        raise refusal(msg)
     text = config.text() if form == "text" else "\n".join(config.set_lines()) + "\n"
     information = node("configuration-information", node("configuration-output", "\n" + text))
     return [node("rollback-information", information)]
 
 
-def _get_commits(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _get_commits(device: Device, _holder: Holder, _rpc: ET.Element) -> Body:
     entries = []
     for place, commit in enumerate(device.db.history):
         entry = node("commit-history", node("sequence-number", str(place)), *_described(commit))
@@ -168,7 +174,7 @@ def _get_commits(device: Device, holder: Holder, rpc: ET.Element) -> Body:
     return [node("commit-information", *entries)]
 
 
-def _get_revision(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _get_revision(device: Device, _holder: Holder, _rpc: ET.Element) -> Body:
     last = device.db.history[0]
     epoch_s = _epoch_s(last.at_s)
     revision = node("revision", f"re0-{epoch_s}-{last.number}")
@@ -185,7 +191,7 @@ def _described(commit: Commit) -> Iterator[ET.Element]:
         yield node("log", commit.log)
 
 
-def _get_uptime(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _get_uptime(device: Device, _holder: Holder, _rpc: ET.Element) -> Body:
     now_s = device.clock.now_s()
     up_s = int(now_s - device.booted_s)
     now = node("date-time", _date(now_s), seconds=str(_epoch_s(now_s)))
@@ -200,9 +206,10 @@ def _get_uptime(device: Device, holder: Holder, rpc: ET.Element) -> Body:
     ]
 
 
-def _get_interfaces(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _get_interfaces(device: Device, _holder: Holder, rpc: ET.Element) -> Body:
     if rpc.find("routing-instance") is not None:
-        raise refusal("routing-instance is not implemented")
+        msg = "routing-instance is not implemented"
+        raise refusal(msg)
     interfaces = []
     for names, units in device.db.running.only(frozenset({"interfaces"})).tree().items():
         if names != ("interfaces",):
@@ -219,7 +226,7 @@ def _get_interfaces(device: Device, holder: Holder, rpc: ET.Element) -> Body:
     return [node("interface-information", *interfaces)]
 
 
-def _get_software(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _get_software(device: Device, _holder: Holder, _rpc: ET.Element) -> Body:
     host = device.db.running.value("system", "host-name") or device.name
     return [
         node(
@@ -232,13 +239,13 @@ def _get_software(device: Device, holder: Holder, rpc: ET.Element) -> Body:
     ]
 
 
-def _get_chassis(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _get_chassis(_device: Device, _holder: Holder, _rpc: ET.Element) -> Body:
     chassis = node("chassis", node("name", "Chassis"), node("serial-number", "EM0000000001"))
     chassis.append(node("description", "MX204"))
     return [node("chassis-inventory", chassis)]
 
 
-def _get_policers(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _get_policers(device: Device, _holder: Holder, rpc: ET.Element) -> Body:
     """Which policers the forwarding plane has for each unit; the shape is a guess [K].
 
     One physical-interface per port, in it a logical-interface per unit, in it a policer-family per
@@ -264,7 +271,7 @@ def _get_policers(device: Device, holder: Holder, rpc: ET.Element) -> Body:
     return [node("interface-policer-information", *ports.values())]
 
 
-def _get_subscribers(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _get_subscribers(device: Device, _holder: Holder, rpc: ET.Element) -> Body:
     """Live sessions, all or those of `user-name`; the shape of the service part is a guess [K]."""
     user = rpc.findtext("user-name")
     rows = []
@@ -285,13 +292,13 @@ def _get_subscribers(device: Device, holder: Holder, rpc: ET.Element) -> Body:
     return [node("subscribers-information", *rows)]
 
 
-def _kill(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _kill(device: Device, _holder: Holder, rpc: ET.Element) -> Body:
     text = (rpc.findtext("session-id") or "").strip()
     device.kill(int(text) if text.isdigit() else -1)
     return [node("ok")]
 
 
-def _close(device: Device, holder: Holder, rpc: ET.Element) -> Body:
+def _close(_device: Device, _holder: Holder, _rpc: ET.Element) -> Body:
     return [node("ok")]
 
 

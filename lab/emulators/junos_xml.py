@@ -62,7 +62,8 @@ class Framer:
                 if len(self._buffer) > 16 or not b"\n##\n\n#0123456789".startswith(
                     self._buffer[:2]
                 ):
-                    raise FramingError("not a chunk")
+                    msg = "not a chunk"
+                    raise FramingError(msg)
                 return None
             end = head.end() + int(head.group(1))
             if len(self._buffer) < end:

@@ -31,7 +31,7 @@ class Connection(asyncssh.SSHServer):
         self._conn = conn
         self._listener.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """Forget the connection."""
         self._listener.connections.discard(self)
 
@@ -59,7 +59,7 @@ class Connection(asyncssh.SSHServer):
 class Listener:
     """Listens on the address of a device; sessions come from `session_factory(connection)`.
 
-    Bytes in, bytes out, no line editor. `options["users"]` may name further users: {name: password}.
+    Bytes in, bytes out, no line editor. `options["users"]`: {name: password} of further users.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Listener:
     async def _revived(self) -> None:
         try:
             await self._serve()
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - nobody awaits this task
             report_crash(f"{self._spec.name} revive", exc)
 
     def _bind(self) -> None:

@@ -11,7 +11,7 @@ from pyrad import packet
 from pyrad.dictionary import Dictionary
 
 from lab.emulators.base import DeviceSpec, Json
-from lab.emulators.faults import Fault, Faults, report_crash
+from lab.emulators.faults import NUMERIC_KINDS, Fault, Faults, report_crash
 from lab.emulators.nas_sessions import Session, Sessions, rates_of
 from lab.emulators.record import Record
 from lab.emulators.smartax_clock import Clock
@@ -75,14 +75,15 @@ class Nas(asyncio.DatagramProtocol):
         self._identifier = str(options.get("nas_identifier", spec.name))
         self._strict = bool(options.get("strict_services", False))
         if self._dialect not in ("erx", "filter-id"):
-            raise ValueError(f"{spec.name}: no RADIUS dialect {self._dialect!r}")
+            msg = f"{spec.name}: no RADIUS dialect {self._dialect!r}"
+            raise ValueError(msg)
         self._sessions = sessions
         self._clock = clock
         self._record = record
         self._transport: asyncio.DatagramTransport | None = None
         self._outcomes: OrderedDict[tuple[Address, int, bytes], int] = OrderedDict()
         self._last_answer = b""
-        self.faults = Faults(KINDS)
+        self.faults = Faults(KINDS, NUMERIC_KINDS | {"refuse"})
         self.alive = True
 
     async def start(self) -> None:
@@ -105,7 +106,7 @@ class Nas(asyncio.DatagramProtocol):
             self._request(data, addr)
         except Dropped as dropped:
             self._record.add(_who(addr), "radius dropped", str(dropped))
-        except Exception as exc:  # an emulator's own mistake must not look like silence
+        except Exception as exc:  # noqa: BLE001 - or it would look like silence
             report_crash(f"{self._spec.name} RADIUS", exc)
 
     def _request(self, data: bytes, addr: Address) -> None:
@@ -135,17 +136,21 @@ class Nas(asyncio.DatagramProtocol):
         """The Error-Cause of a request, 0 for ACK; a repeated request is not executed again."""
         key = (addr, request.id, request.authenticator)
         if key not in self._outcomes:
-            try:
-                if fault and fault.kind == "refuse":
-                    raise Refused(int(fault.arg))
-                if not fault or fault.kind != "no_effect":
-                    self._execute(request)
-                self._outcomes[key] = 0
-            except Refused as refused:
-                self._outcomes[key] = refused.error_cause
+            self._outcomes[key] = self._executed(request, fault)
             while len(self._outcomes) > OUTCOMES_KEPT:
                 self._outcomes.popitem(last=False)
         return self._outcomes[key]
+
+    def _executed(self, request: packet.CoAPacket, fault: Fault | None) -> int:
+        if fault and fault.kind == "refuse":
+            return int(fault.arg)
+        if fault and fault.kind == "no_effect":
+            return 0
+        try:
+            self._execute(request)
+        except Refused as refused:
+            return refused.error_cause
+        return 0
 
     def _send(self, request: packet.CoAPacket, addr: Address, cause: int, kind: str) -> None:
         reply = request.CreateReply(message_authenticator=kind != "no_authenticator")
@@ -165,20 +170,27 @@ class Nas(asyncio.DatagramProtocol):
         try:
             request = packet.CoAPacket(packet=data, secret=self._secret, dict=Dictionary())
         except packet.PacketError as exc:
-            raise Dropped("malformed") from exc
+            msg = "malformed"
+            raise Dropped(msg) from exc
         if request.code not in VERBS:
-            raise Dropped(f"code {request.code}")
+            msg = f"code {request.code}"
+            raise Dropped(msg)
         if not request.VerifyCoARequest():
-            raise Dropped("wrong secret")
+            msg = "wrong secret"
+            raise Dropped(msg)
         if not request.message_authenticator:
-            raise Dropped("no Message-Authenticator")
+            msg = "no Message-Authenticator"
+            raise Dropped(msg)
         if not request.verify_message_authenticator():
-            raise Dropped("wrong Message-Authenticator")
+            msg = "wrong Message-Authenticator"
+            raise Dropped(msg)
         stamp = request.get(EVENT_TIMESTAMP, [b""])[0]
         if len(stamp) != 4:
-            raise Dropped("no Event-Timestamp")
+            msg = "no Event-Timestamp"
+            raise Dropped(msg)
         if abs(time.time() - int.from_bytes(stamp, "big")) > EVENT_WINDOW_S:
-            raise Dropped("Event-Timestamp outside the window")
+            msg = "Event-Timestamp outside the window"
+            raise Dropped(msg)
         return request
 
     def _execute(self, request: packet.CoAPacket) -> None:

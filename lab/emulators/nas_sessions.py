@@ -32,7 +32,8 @@ def rates_of(service: str) -> tuple[int, int]:
     """(down_kbps, up_kbps) of a service text; raises ValueError if it is none."""
     found = SERVICE.match(service)
     if found is None:
-        raise ValueError(f"{service!r} is not NAME(DOWN,UP)")
+        msg = f"{service!r} is not NAME(DOWN,UP)"
+        raise ValueError(msg)
     down, down_unit, up, up_unit = found.groups()
     return int(down) * UNIT[down_unit] // 1000, int(up) * UNIT[up_unit] // 1000
 
@@ -50,10 +51,12 @@ class Sessions:
         """
         fields = {"user", "acct_session_id", "ip", "interface", "service"}
         if set(args) - fields or not {"user", "acct_session_id"} <= set(args):
-            raise ValueError("a session is user, acct_session_id and maybe ip, interface, service")
+            msg = "a session is user, acct_session_id and maybe ip, interface, service"
+            raise ValueError(msg)
         identity = str(args["acct_session_id"])
         if identity in self._sessions:
-            raise ValueError(f"session {identity} is open already")
+            msg = f"session {identity} is open already"
+            raise ValueError(msg)
         session = Session(
             acct_session_id=identity,
             user=str(args["user"]),
@@ -77,7 +80,8 @@ class Sessions:
     def close(self, acct_session_id: str) -> None:
         """End a session; raises ValueError if there is none."""
         if self._sessions.pop(acct_session_id, None) is None:
-            raise ValueError(f"no session {acct_session_id!r}")
+            msg = f"no session {acct_session_id!r}"
+            raise ValueError(msg)
 
     def clear(self) -> None:
         """End all of them."""

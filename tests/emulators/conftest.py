@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -13,12 +14,13 @@ from lab.emulators.fleet import Fleet
 
 StartFleet = Callable[..., Fleet]
 
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _third_octet = itertools.count(1)
 
 
 @pytest.fixture
 def start_fleet() -> Iterator[StartFleet]:
-    """start_fleet(*specs) -> a running fleet, stopped at teardown, where it must show no crash."""
+    """A function that runs the given specs as a fleet until teardown, which must show no crash."""
     fleets: list[Fleet] = []
     with ExitStack() as stack:
 
@@ -33,5 +35,5 @@ def start_fleet() -> Iterator[StartFleet]:
 
 @pytest.fixture
 def subnet() -> str:
-    """The first three octets of loopback addresses that no other test of this process uses."""
-    return f"127.50.{next(_third_octet)}"
+    """The first three octets of loopback addresses that no other test uses at the same time."""
+    return f"127.{50 + _worker}.{next(_third_octet)}"
