@@ -12,6 +12,16 @@ Scalar = str | int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LegalEntity:
+    """Who issues the invoices of an account: the seller named on them."""
+
+    code: str
+    name: str
+    address: str
+    tax_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """Who pays: a billing account with its zone, cycle day and issuer."""
 

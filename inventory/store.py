@@ -1,0 +1,342 @@
+"""Find, list and keep what exists; every function takes a session and none commits."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, bindparam, distinct, func, select, update
+from sqlalchemy.orm import Session
+
+from .catalog import SUSPENDED_TIER, Plan, PriceVersion, Tier
+from .device import CoaTarget, Device, SecretRef, SnmpTarget
+from .errors import StalePlan, UnknownName
+from .rows import (
+    ACCOUNT,
+    ATTACHMENT,
+    DEVICE,
+    LEGAL_ENTITY,
+    LINE,
+    PLAN,
+    PRICE_VERSION,
+    SERVICE,
+    TIER,
+)
+from .sql import chunks, insert_new, like_pattern
+from .subscriber import Account, Attachment, LegalEntity, Service
+from .units import Rate
+
+_LOOKED_AT = 2_000  # names compared with a mistyped one
+_SHOWN = 64
+
+
+def find_service(session: Session, service_id: str) -> Service:
+    """Return the service, with its attachments; state `none` where only the line is known.
+
+    Raises UnknownName, naming what comes near.
+    """
+    return services_many(session, (service_id,))[0]
+
+
+def services_many(session: Session, service_ids: Sequence[str]) -> tuple[Service, ...]:
+    """Return the services in the order asked for, with two queries per thousand ids.
+
+    Raises UnknownName for the first id that is not known.
+    """
+    found: dict[str, Service] = {}
+    for part in chunks(tuple(dict.fromkeys(service_ids))):
+        for service in _services(session, (LINE.c.service_id.in_(part),)):
+            found[service.service_id] = service
+    for service_id in service_ids:
+        if service_id not in found:
+            raise unknown(session, "service", LINE.c.service_id, service_id)
+    return tuple(found[service_id] for service_id in service_ids)
+
+
+def list_services(
+    session: Session,
+    *,
+    site: str = "",
+    plan: str = "",
+    device: str = "",
+    state: str = "",
+) -> tuple[Service, ...]:
+    """Return the services that meet every filter given, by service_id; none given = all.
+
+    `site` and `device` match any attachment. Raises UnknownName where a filter names nothing.
+    """
+    where: list[ColumnElement[bool]] = []
+    if site:
+        _refuse_unknown(session, "site", DEVICE.c.site, site)
+        at_site = select(DEVICE.c.name).where(DEVICE.c.site == site)
+        where.append(_attached(ATTACHMENT.c.device.in_(at_site)))
+    if device:
+        _refuse_unknown(session, "device", DEVICE.c.name, device)
+        where.append(_attached(ATTACHMENT.c.device == device))
+    if plan:
+        _refuse_unknown(session, "plan", PLAN.c.code, plan)
+        where += [SERVICE.c.plan_code == plan, SERVICE.c.state != "none"]
+    if state:
+        where.append(func.coalesce(SERVICE.c.state, "none") == state)
+    return _services(session, tuple(where))
+
+
+def password_refs(session: Session, service_ids: Sequence[str]) -> dict[str, SecretRef]:
+    """Return where each line's password is kept, by service_id; unknown ids are left out."""
+    refs: dict[str, SecretRef] = {}
+    for part in chunks(service_ids):
+        query = select(LINE.c.service_id, LINE.c.password_ref).where(LINE.c.service_id.in_(part))
+        for service_id, ref in session.execute(query):
+            refs[service_id] = SecretRef(ref=ref)
+    return refs
+
+
+def find_account(session: Session, account_id: str) -> Account:
+    """Return the account; UnknownName if there is none."""
+    return accounts_many(session, (account_id,))[account_id]
+
+
+def accounts_many(session: Session, account_ids: Iterable[str]) -> dict[str, Account]:
+    """Return the accounts by id, one query per thousand; UnknownName for one not known."""
+    wanted = sorted(set(account_ids))
+    found: dict[str, Account] = {}
+    for part in chunks(wanted):
+        rows = session.execute(select(ACCOUNT).where(ACCOUNT.c.account_id.in_(part)))
+        found |= {row["account_id"]: Account(**row) for row in rows.mappings()}
+    for account_id in wanted:
+        if account_id not in found:
+            raise unknown(session, "account", ACCOUNT.c.account_id, account_id)
+    return found
+
+
+def find_legal_entity(session: Session, code: str) -> LegalEntity:
+    """Return the legal entity; UnknownName if there is none."""
+    query = select(LEGAL_ENTITY).where(LEGAL_ENTITY.c.code == code)
+    row = session.execute(query).mappings().first()
+    if row is None:
+        raise unknown(session, "legal entity", LEGAL_ENTITY.c.code, code)
+    return LegalEntity(**row)
+
+
+def find_device(session: Session, name: str) -> Device:
+    """Return the device; UnknownName if there is none."""
+    row = session.execute(select(DEVICE).where(DEVICE.c.name == name)).first()
+    if row is None:
+        raise unknown(session, "device", DEVICE.c.name, name)
+    return device_value(row)
+
+
+def list_devices(session: Session) -> tuple[Device, ...]:
+    """Return all devices by name."""
+    return tuple(device_value(row) for row in session.execute(select(DEVICE).order_by("name")))
+
+
+def find_tier(session: Session, code: str) -> Tier:
+    """Return the tier; UnknownName if there is none."""
+    row = session.execute(select(TIER).where(TIER.c.code == code)).first()
+    if row is None:
+        raise unknown(session, "tier", TIER.c.code, code)
+    return _tier(row)
+
+
+def list_tiers(session: Session) -> tuple[Tier, ...]:
+    """Return all tiers by code."""
+    return tuple(_tier(row) for row in session.execute(select(TIER).order_by("code")))
+
+
+def find_plan(session: Session, code: str) -> Plan:
+    """Return the plan with its prices; UnknownName if there is none."""
+    plans = _plans(session, (PLAN.c.code == code,))
+    if not plans:
+        raise unknown(session, "plan", PLAN.c.code, code)
+    return plans[0]
+
+
+def list_plans(session: Session) -> tuple[Plan, ...]:
+    """Return all plans by code, with their prices."""
+    return _plans(session, ())
+
+
+def keep_services(session: Session, moves: Sequence[tuple[Service, Service]]) -> None:
+    """Write each (before, after): for the deciding function alone.
+
+    StalePlan if a service no longer has `before.version`; nothing may be kept then (the caller
+    rolls back). Constant number of statements. Tiers and plans become used.
+    """
+    ordered = sorted(moves, key=lambda move: move[0].service_id)
+    stored: dict[str, int] = {}
+    for part in chunks([before.service_id for before, _after in ordered]):
+        query = select(SERVICE.c.service_id, SERVICE.c.version)
+        locked = query.where(SERVICE.c.service_id.in_(part)).order_by("service_id")
+        stored |= {row.service_id: row.version for row in session.execute(locked.with_for_update())}
+    for before, _after in ordered:
+        if stored.get(before.service_id, 0) != before.version:
+            raise _stale(before.service_id)
+    born = [_service_row(after) for before, after in ordered if before.service_id not in stored]
+    inserted = insert_new(session, SERVICE, born)
+    for row in born:
+        if row["service_id"] not in inserted:  # somebody else activated it meanwhile
+            raise _stale(row["service_id"])
+    known = [after for before, after in ordered if before.service_id in stored]
+    _update_services(session, known)
+    _mark_used(session, [after for _before, after in ordered])
+
+
+def unknown(session: Session, kind: str, column: ColumnElement[Any], name: str) -> UnknownName:
+    """Return the error for `name`, with the known names that come near it."""
+    start = select(column).where(column.like(like_pattern(name[:2])[1:], escape="\\"))
+    names = list(session.execute(start.distinct().limit(_LOOKED_AT)).scalars())
+    if not names:
+        names = list(session.execute(select(distinct(column)).limit(_LOOKED_AT)).scalars())
+    near = difflib.get_close_matches(name[:_SHOWN], names, n=3, cutoff=0.6)
+    # what was typed may hold anything: shown escaped, so that it cannot steer the terminal
+    shown = name if name.isprintable() and len(name) <= _SHOWN else ascii(name[:_SHOWN])
+    remedy = f"Did you mean {' or '.join(near)}?" if near else "See: bandmaster find TEXT"
+    return UnknownName(f"{kind} {shown}", "is not in the inventory", remedy)
+
+
+def device_value(row: Row[Any]) -> Device:
+    """Return the Device of a row of the device table."""
+    snmp = SnmpTarget(
+        port=row.snmp_port,
+        version=row.snmp_version,
+        user=row.snmp_user,
+        auth=SecretRef(ref=row.snmp_auth_ref),
+        priv=SecretRef(ref=row.snmp_priv_ref),
+        community=SecretRef(ref=row.snmp_community_ref),
+        allow_v2c=row.snmp_allow_v2c,
+    )
+    return Device(
+        name=row.name,
+        role=row.role,
+        platform=row.platform,
+        host=row.host,
+        port=row.port,
+        site=row.site,
+        username=row.username,
+        password=SecretRef(ref=row.password_ref),
+        key_file=row.key_file,
+        timeout_s=row.timeout_s,
+        snmp=snmp,
+        coa=CoaTarget(
+            host=row.coa_host, port=row.coa_port, secret=SecretRef(ref=row.coa_secret_ref)
+        ),
+    )
+
+
+def objects_value(text: str) -> tuple[tuple[str, str | int], ...]:
+    """Return an attachment's objects from their canonical JSON, sorted by name."""
+    return tuple(sorted(json.loads(text).items()))
+
+
+def _attached(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return LINE.c.service_id.in_(select(ATTACHMENT.c.service_id).where(condition))
+
+
+def _services(session: Session, where: tuple[ColumnElement[bool], ...]) -> tuple[Service, ...]:
+    joined = LINE.outerjoin(SERVICE, SERVICE.c.service_id == LINE.c.service_id)
+    ids = select(LINE.c.service_id).select_from(joined).where(*where)
+    columns = (SERVICE.c.plan_code, SERVICE.c.tier_code, SERVICE.c.state, SERVICE.c.version)
+    query = select(LINE, *columns, SERVICE.c.active_since, SERVICE.c.billing_from)
+    lines = query.select_from(joined).where(*where).order_by(LINE.c.service_id)
+    attached: dict[str, list[Attachment]] = defaultdict(list)
+    met = select(ATTACHMENT).where(ATTACHMENT.c.service_id.in_(ids)).order_by("role")
+    for row in session.execute(met):
+        attached[row.service_id].append(
+            Attachment(
+                service_id=row.service_id,
+                role=row.role,
+                device=row.device,
+                objects=objects_value(row.objects),
+            )
+        )
+    return tuple(
+        _service(row, tuple(attached[row.service_id])) for row in session.execute(lines).all()
+    )
+
+
+def _service(row: Row[Any], attachments: tuple[Attachment, ...]) -> Service:
+    living = row.state not in (None, "none")
+    return Service(
+        service_id=row.service_id,
+        account_id=row.account_id,
+        login=row.login,
+        plan_code=row.plan_code if living else "",
+        tier_code=row.tier_code if living else "",
+        state=row.state or "none",
+        version=row.version or 0,
+        active_since=row.active_since if living else None,
+        billing_from=row.billing_from if living else None,
+        attachments=attachments,
+    )
+
+
+def _tier(row: Row[Any]) -> Tier:
+    return Tier(code=row.code, rate=Rate(down_kbps=row.down_kbps, up_kbps=row.up_kbps))
+
+
+def _plans(session: Session, where: tuple[ColumnElement[bool], ...]) -> tuple[Plan, ...]:
+    prices: dict[str, list[PriceVersion]] = defaultdict(list)
+    codes = select(PLAN.c.code).where(*where)
+    versions = select(PRICE_VERSION).where(PRICE_VERSION.c.plan_code.in_(codes))
+    for row in session.execute(versions.order_by("valid_from")).mappings():
+        prices[row["plan_code"]].append(PriceVersion(**row))
+    found = session.execute(select(PLAN).where(*where).order_by("code")).mappings()
+    return tuple(_plan(row, tuple(prices[row["code"]])) for row in found)
+
+
+def _plan(row: Mapping[Any, Any], prices: tuple[PriceVersion, ...]) -> Plan:
+    return Plan(**{name: value for name, value in row.items() if name != "used"}, prices=prices)
+
+
+def _service_row(service: Service) -> dict[str, Any]:
+    return {
+        "service_id": service.service_id,
+        "plan_code": service.plan_code,
+        "tier_code": service.tier_code,
+        "state": service.state,
+        "version": service.version,
+        "active_since": service.active_since,
+        "billing_from": service.billing_from,
+    }
+
+
+def _update_services(session: Session, services: Sequence[Service]) -> None:
+    statement = update(SERVICE).where(SERVICE.c.service_id == bindparam("the_id"))
+    written: list[dict[str, Any]] = []
+    gone: list[dict[str, Any]] = []
+    for service in services:
+        row = _service_row(service)
+        row["the_id"] = row.pop("service_id")
+        if service.state == "none":  # the row keeps what it was, the version must not be lost
+            gone.append({"the_id": row["the_id"], "state": "none", "version": row["version"]})
+        else:
+            written.append(row)
+    for rows in (written, gone):
+        if rows:
+            session.execute(statement, rows)
+
+
+def _mark_used(session: Session, services: Sequence[Service]) -> None:
+    living = [service for service in services if service.state != "none"]
+    tiers = {service.tier_code for service in living}
+    if any(service.state == "suspended" for service in living):
+        tiers.add(SUSPENDED_TIER)
+    plans = {service.plan_code for service in living}
+    for table, codes in ((TIER, tiers), (PLAN, plans)):
+        first_time = update(table).where(table.c.code.in_(sorted(codes)), table.c.used.is_(False))
+        session.execute(first_time.values(used=True))
+
+
+def _stale(service_id: str) -> StalePlan:
+    return StalePlan(
+        f"service {service_id}", "has changed since the plan was made", "Plan it again."
+    )
+
+
+def _refuse_unknown(session: Session, kind: str, column: ColumnElement[Any], name: str) -> None:
+    if session.execute(select(column).where(column == name).limit(1)).first() is None:
+        raise unknown(session, kind, column, name)
