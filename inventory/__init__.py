@@ -15,6 +15,7 @@ from .errors import (
     HostKeyUnknown,
     KeyConflict,
     LeaseHeld,
+    LedgerBroken,
     LoginRefused,
     NotNewest,
     OnHold,
@@ -28,6 +29,7 @@ from .errors import (
     Unreadable,
     WrongUse,
 )
+from .ids import new_id
 from .subscriber import Account, Attachment, LegalEntity, Service, ServiceState
 from .units import (
     MAX_KBPS,
@@ -82,6 +84,7 @@ __all__ = [
     "HostKeyUnknown",
     "KeyConflict",
     "LeaseHeld",
+    "LedgerBroken",
     "LegalEntity",
     "LoginRefused",
     "NotNewest",
@@ -123,6 +126,7 @@ __all__ = [
     "list_tiers",
     "local_date",
     "money_text",
+    "new_id",
     "nornir_inventory",
     "parse_instant",
     "password_refs",

@@ -101,6 +101,10 @@ class DatabaseProblem(BandmasterError):
     exit_code = 6
 
 
+class LedgerBroken(BandmasterError):
+    """The ledger contradicts itself: bill nothing from it and run `bandmaster ledger verify`."""
+
+
 class Undecided(BandmasterError):
     """The change is not settled yet: run `bandmaster recover`."""
 
