@@ -24,9 +24,11 @@ from lab.servers.daemon import (
     run,
     write_private,
 )
+from lab.servers.site import Json, Site
 
 ROLES = ("migrate", "app", "radius", "report")
 DATABASE = "bandmaster"
+PORT = 5432  # of the lab's node; anywhere else any free port will do
 _OWNER = "migrate"
 _SUPERUSER = "postgres"
 _SYSTEM_USER = "postgres"
@@ -157,7 +159,7 @@ class Postgres:
         )
 
     def _login(self, role: str, database: str) -> str:
-        password = kept_secret(self._dir / "credentials" / f"{role}.password")
+        password = role_password(self._dir.parent, role)
         return f"{role}:{password}@{self.address}:{self.port}/{database}"
 
     def _cluster(self) -> Path:
@@ -172,7 +174,7 @@ class Postgres:
         data = home / "data"
         if (data / "PG_VERSION").exists():
             return
-        password = kept_secret(self._dir / "credentials" / f"{_SUPERUSER}.password")
+        password = role_password(self._dir.parent, _SUPERUSER)
         handed = write_private(home / "password", password)
         _give_to_server(home)
         _give_to_server(handed)
@@ -182,6 +184,8 @@ class Postgres:
             *("-E", "UTF8", "--locale", "C.UTF-8", "--no-sync"),
         )
         handed.unlink()
+        # The one address it listens on is the fence; clients may be in other namespaces.
+        (data / "pg_hba.conf").write_text("host all all 0.0.0.0/0 scram-sha-256\n")
 
     def _settings(self) -> tuple[str, ...]:
         settings = {
@@ -219,7 +223,7 @@ class Postgres:
             there = {row[0] for row in connection.execute("select rolname from pg_roles")}
             for role in ROLES:
                 verb = "alter" if role in there else "create"
-                password = kept_secret(self._dir / "credentials" / f"{role}.password")
+                password = role_password(self._dir.parent, role)
                 # Only the SCRAM verifier leaves this process, so no server log can show more.
                 verifier = connection.pgconn.encrypt_password(
                     password.encode(), role.encode(), b"scram-sha-256"
@@ -235,6 +239,54 @@ class Postgres:
         with psycopg.connect(info, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement)
+
+
+class PostgresNode:
+    """The cluster as a server of a lab's node."""
+
+    def __init__(self, site: Site) -> None:
+        self._postgres = Postgres(
+            site.state_dir, address=site.node.address, port=PORT, place=site.place
+        )
+
+    def start(self) -> None:
+        """Start the cluster."""
+        self._postgres.start()
+
+    def stop(self) -> None:
+        """Stop the cluster; its data stay."""
+        self._postgres.stop()
+
+    @property
+    def daemons(self) -> tuple[Daemon, ...]:
+        """The server process."""
+        return (self._postgres.daemon,)
+
+    def describe(self) -> Json:
+        """The URL of each role, and the 0600 file that holds it with its password."""
+        urls = {
+            role: {
+                "url": self._postgres.address_url(role),
+                "url_file": str(self._postgres.url_file(role)),
+            }
+            for role in ROLES
+        }
+        return {
+            "address": self._postgres.address,
+            "port": self._postgres.port,
+            "database": DATABASE,
+            "roles": urls,
+        }
+
+
+def make(site: Site) -> PostgresNode:
+    """The PostgreSQL server of a node."""
+    return PostgresNode(site)
+
+
+def role_password(state_dir: Path, role: str) -> str:
+    """The password of a role of the cluster in `state_dir`, made on first use."""
+    return kept_secret(state_dir.resolve() / "postgres" / "credentials" / f"{role}.password")
 
 
 def remove_cluster(state_dir: Path) -> None:
