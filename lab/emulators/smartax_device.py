@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from lab.emulators.base import DeviceSpec, Json
 from lab.emulators.record import Record
@@ -46,11 +47,13 @@ class Knobs:
         """These knobs with those of `options`; raises ValueError for a value of another type."""
         known = {f.name: getattr(self, f.name) for f in fields(self)}
         new = {name: options[name] for name in known if name in options}
-        for name, value in new.items():
-            kind = (int, float) if isinstance(known[name], float) else type(known[name])
-            if not isinstance(value, kind):
-                raise ValueError(f"{name}: {value!r} is of the wrong type")
+        for name in (name for name in new if not _same_kind(known[name], new[name])):
+            raise ValueError(f"{name}: {new[name]!r} is of the wrong type")
         return replace(self, **new)
+
+
+def _same_kind(known: Any, new: Any) -> bool:
+    return isinstance(new, (int, float) if isinstance(known, float) else type(known))
 
 
 @dataclass(slots=True, kw_only=True)
