@@ -1,6 +1,8 @@
 """What each platform says: one folder a platform, found by looking."""
 
+from .discover import platform, platforms
 from .fields import Field
+from .gate import gate, gate_profiles, typed_objects
 from .platform import (
     AccessSession,
     Database,
@@ -12,6 +14,7 @@ from .platform import (
     Reading,
     ReplyAttribute,
     Section,
+    as_section,
     section_rate,
 )
 
@@ -27,5 +30,11 @@ __all__ = [
     "Reading",
     "ReplyAttribute",
     "Section",
+    "as_section",
+    "gate",
+    "gate_profiles",
+    "platform",
+    "platforms",
     "section_rate",
+    "typed_objects",
 ]

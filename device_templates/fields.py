@@ -18,6 +18,7 @@ class Field:
     low: int = 0
     high: int = 0
     help: str = ""  # what a person should write, with an example
+    required: bool = True
 
     def check(self, thing: str, name: str, value: object) -> str | int:
         """Return the typed value, or raise BadField naming `thing` and the field."""

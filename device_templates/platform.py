@@ -117,7 +117,16 @@ class Platform:
     session_read: Callable[[str], tuple[str, ...]] | None = None  # queries for one login
     session_parse: Callable[[str, tuple[str, ...]], tuple[AccessSession, ...]] | None = None
     snmp_interface: Callable[[Objects], str] | None = None  # ifName/ifDescr of the subscriber
+    # inverse and dead_man: lines that keep a service's section for the next boot, where the
+    # box has no command that saves everything (transport_options["save"])
+    save_lines: Callable[[Objects, Section], tuple[str, ...]] | None = None
+    dictionary: str = ""  # path of the dialect's vendor attributes, as pyrad reads them
     note: str = ""  # what a person should know, shown in the plan ("revert timer survives ...")
+
+
+def as_section(leaves: Mapping[str, str]) -> Section:
+    """Return leaves in the one order in which sections are compared and hashed."""
+    return tuple(sorted(leaves.items()))
 
 
 def section_rate(section: Section) -> Rate:
