@@ -42,6 +42,7 @@ class Clock:
         if not self._running:
             self._running = True
             self._started_s = asyncio.get_running_loop().time()
+        self._wind()
 
     def now_s(self) -> float:
         """Device seconds since power was first given."""
@@ -71,7 +72,7 @@ class Clock:
         self._wind()
 
     def stop(self) -> None:
-        """Cancel the loop's alarm; timers stay and would be wound again by the next `later`."""
+        """Cancel the loop's alarm; timers stay and are wound again by the next start."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None

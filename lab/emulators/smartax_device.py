@@ -20,6 +20,7 @@ SAVED = (
 )
 
 USER, ENABLE, CONFIG = "user", "enable", "config"
+_OTHER_OPTIONS = {"hostname", "speed", "users", "traffic_tables", "service_ports"}
 _PROMPT_ENDS = {USER: ">", ENABLE: "#", CONFIG: "(config)#"}
 
 
@@ -28,8 +29,8 @@ class Knobs:
     """How this device behaves; options of the fleet file, changed later by the verb `set`.
 
     save_s and autosave_s are device seconds (autosave_s 0: never). granularity_kbps rounds rates
-    down to its multiples (0: not at all). rx_is_inbound says which column of a service-port is
-    which direction: captures do not settle it, so both exist. scroll_max 0: a bare `scroll` ends
+    down to its multiples (0: not at all). rx_is_inbound: the RX column shows the inbound table,
+    which limits what the subscriber sends; captures do not settle it, so both exist. scroll_max 0: a bare `scroll` ends
     paging; otherwise it only sets that many lines. labels: `TD` or `Traffic Table`.
     """
 
@@ -43,10 +44,11 @@ class Knobs:
     yes_banner: bool = False  # the banner asks for YES
     labels: str = "TD"
 
-    def changed(self, options: Json) -> Knobs:
-        """These knobs with those of `options`; raises ValueError for a value of another type."""
+    def changed(self, new: Json) -> Knobs:
+        """These knobs with `new` ones; raises ValueError for an unknown name or another type."""
         known = {f.name: getattr(self, f.name) for f in fields(self)}
-        new = {name: options[name] for name in known if name in options}
+        for name in sorted(set(new) - set(known)):
+            raise ValueError(f"a SmartAX has no option {name}")
         for name in (name for name in new if not _same_kind(known[name], new[name])):
             raise ValueError(f"{name}: {new[name]!r} is of the wrong type")
         return replace(self, **new)
@@ -82,7 +84,8 @@ class Device:
 
     def __init__(self, spec: DeviceSpec) -> None:
         self.hostname = str(spec.options.get("hostname", spec.name))
-        self.knobs = Knobs().changed(spec.options)
+        knobs = {name: spec.options[name] for name in spec.options if name not in _OTHER_OPTIONS}
+        self.knobs = Knobs().changed(knobs)
         self.clock = Clock(float(spec.options.get("speed", 1)))
         self.record = Record()
         self.shells: dict[int, Shell] = {}

@@ -248,6 +248,7 @@ def test_control_refuses_what_it_does_not_know(start_rig: StartRig) -> None:
         ("edit", {}),
         ("logout", {"id": 77}),
         ("set", {"save_s": "long"}),
+        ("set", {"save": 3}),
         ("fault", {"kind": "unheard"}),
     ):
         with pytest.raises(ValueError, match=r"."):
@@ -261,6 +262,7 @@ def test_control_refuses_what_it_does_not_know(start_rig: StartRig) -> None:
         {"traffic_tables": [], "service_ports": ports(1)},
         {"service_ports": [{**ports(1)[0], "colour": "red"}]},
         {"labels": 5},
+        {"granularity": 64},
     ],
 )
 def test_a_wrong_seed_is_refused(options: Json) -> None:
