@@ -21,7 +21,7 @@ def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
 
 
 def insert_new(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> set[Any]:
-    """Insert the rows whose primary key is free; return the first key column of those inserted.
+    """Insert the rows whose primary key is free; return the first key of each one inserted.
 
     Another transaction that is inserting the same key is waited for (ON CONFLICT DO NOTHING), so
     give the rows in key order, or two writers may wait for each other.

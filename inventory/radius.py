@@ -1,0 +1,361 @@
+"""Logins, their groups and their sessions in FreeRADIUS's tables; never a commit (D9)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlalchemy import Table, bindparam, delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from .errors import Refused
+from .radius_rows import (
+    RADACCT,
+    RADCHECK,
+    RADGROUPCHECK,
+    RADGROUPREPLY,
+    RADIUS_GROUP,
+    RADREPLY,
+    RADUSERGROUP,
+)
+from .sql import chunks, insert_new
+
+_PASSWORD = "Cleartext-Password"  # noqa: S105  the attribute's name; CHAP needs the text itself
+_SECRET = re.compile(r"password|secret|key", re.IGNORECASE)
+
+
+class AttributeLike(Protocol):
+    """A RADIUS attribute as FreeRADIUS's tables hold it."""
+
+    @property
+    def name(self) -> str:
+        """The dictionary's name, with a tag where it takes one (`ERX-Service-Activate:1`)."""
+
+    @property
+    def op(self) -> str:
+        """FreeRADIUS's operator."""
+
+    @property
+    def value(self) -> str:
+        """The value as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class RadiusAttribute:
+    """One reply item; `op` is FreeRADIUS's operator (`:=`, `=`, `+=`)."""
+
+    name: str
+    op: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RadiusLogin:
+    """What a login gets at its next Access-Request; group "" = it has none."""
+
+    login: str
+    group: str = ""
+    has_password: bool = False
+    attributes: tuple[RadiusAttribute, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RadiusBinding:
+    """A login and the group it shall have; password "" leaves the stored one alone."""
+
+    login: str
+    group: str
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSession:
+    """A session that accounting holds for open; text is "" and octets 0 where the NAS sent none."""
+
+    acct_session_id: str
+    login: str
+    nas_address: str
+    nas_port_id: str
+    framed_address: str
+    calling_station_id: str
+    started_at: dt.datetime | None
+    updated_at: dt.datetime | None
+    input_octets: int
+    output_octets: int
+
+
+def group_name(tier: str, platform: str) -> str:
+    """Return the name of the group that gives `tier` in the dialect of `platform`."""
+    return f"{tier}@{platform}"
+
+
+def read_login(session: Session, login: str) -> RadiusLogin:
+    """Return what the login has now; a login without rows has group "" and no password."""
+    return read_logins(session, (login,))[login]
+
+
+def read_logins(session: Session, logins: Collection[str]) -> dict[str, RadiusLogin]:
+    """Return what each login has now, with three queries per thousand logins."""
+    groups: dict[str, str] = {}
+    passwords: set[str] = set()
+    for part in chunks(sorted(set(logins))):
+        groups |= _groups_of(session, part)
+        # the value is not selected: a password leaves this table for FreeRADIUS alone
+        query = select(RADCHECK.c.username).where(
+            RADCHECK.c.username.in_(part), RADCHECK.c.attribute.like("%-Password")
+        )
+        passwords |= set(session.execute(query).scalars())
+    attributes = read_groups(session, set(groups.values()))
+    return {
+        login: RadiusLogin(
+            login=login,
+            group=groups.get(login, ""),
+            has_password=login in passwords,
+            attributes=attributes.get(groups.get(login, ""), ()),
+        )
+        for login in logins
+    }
+
+
+def read_groups(session: Session, names: Collection[str]) -> dict[str, tuple[RadiusAttribute, ...]]:
+    """Return the reply attributes of each group, sorted; a group without rows is left out."""
+    return _items(session, RADGROUPREPLY, names)
+
+
+def write_group(
+    session: Session, tier: str, platform: str, attributes: Iterable[AttributeLike]
+) -> str:
+    """Make sure that one group exists (see `write_groups`) and return its name."""
+    write_groups(session, {(tier, platform): attributes})
+    return group_name(tier, platform)
+
+
+def write_groups(
+    session: Session, groups: Mapping[tuple[str, str], Iterable[AttributeLike]]
+) -> None:
+    """Make sure that the groups of (tier, platform) exist with exactly these reply attributes.
+
+    The transaction that inserts the radius_group row writes the reply rows; any other waits for it
+    and finds them. Raises Refused where a group of that name holds something else: it is
+    somebody's, or somebody has edited it, and nobody's rates are changed behind a price.
+    """
+    keys = sorted(groups)  # one order for everybody: no two transactions wait for each other
+    insert_new(session, RADIUS_GROUP, [{"tier": tier, "platform": name} for tier, name in keys])
+    stored = read_groups(session, [group_name(*key) for key in keys])
+    rows: list[dict[str, str]] = []
+    for key in keys:
+        name = group_name(*key)
+        wanted = sorted(
+            RadiusAttribute(name=item.name, op=item.op, value=item.value) for item in groups[key]
+        )
+        if name not in stored:
+            rows += [_item_row("groupname", name, item) for item in wanted]
+        elif list(stored[name]) != wanted:
+            thing = f"RADIUS group {name}"
+            raise Refused(
+                thing,
+                f"gives {_shown(stored[name])} where tier {key[0]} is {_shown(wanted)}",
+                "Rename or correct that group in radgroupreply; bandmaster does not overwrite it.",
+            )
+    if rows:
+        session.execute(insert(RADGROUPREPLY), rows)
+
+
+def bind_login(session: Session, login: str, group: str, password: str = "") -> None:
+    """Put one login into a group (see `bind_many`)."""
+    bind_many(session, (RadiusBinding(login=login, group=group, password=password),))
+
+
+def bind_many(session: Session, bindings: Sequence[RadiusBinding]) -> None:
+    """Put each login into its group, which `write_groups` has made in this or an earlier change.
+
+    A constant number of statements per thousand logins. Raises Refused, naming the login, where
+    leaving a group of another maker would change more than the tier, or where the login has reply
+    rows of its own that would stand over the tier's.
+    """
+    ordered = sorted(bindings, key=lambda binding: binding.login)
+    logins = [binding.login for binding in ordered]
+    current: dict[str, str] = {}
+    for part in chunks(logins):
+        current |= _groups_of(session, part)
+    targets = {binding.group for binding in ordered}
+    ours = _ours(session, targets | set(current.values()))
+    if targets - ours:
+        msg = f"no radius_group row for {sorted(targets - ours)}: write_groups comes first"
+        raise ValueError(msg)
+    _refuse_other_rates(session, ordered, current, ours)
+    _refuse_own_replies(session, ordered)
+    moved = [
+        {"the_login": binding.login, "groupname": binding.group}
+        for binding in ordered
+        if current.get(binding.login, binding.group) != binding.group
+    ]
+    fresh = [
+        {"username": binding.login, "groupname": binding.group, "priority": 0}
+        for binding in ordered
+        if binding.login not in current
+    ]
+    if moved:
+        session.execute(
+            update(RADUSERGROUP).where(RADUSERGROUP.c.username == bindparam("the_login")), moved
+        )
+    if fresh:
+        session.execute(insert(RADUSERGROUP), fresh)
+    _keep_passwords(session, [binding for binding in ordered if binding.password])
+
+
+def unbind_login(session: Session, login: str) -> None:
+    """Take one login's rows away (see `unbind_many`)."""
+    unbind_many(session, (login,))
+
+
+def unbind_many(session: Session, logins: Sequence[str]) -> None:
+    """Take away what lets the logins in: group and check rows. Groups and reply rows stay."""
+    for part in chunks(sorted(set(logins))):
+        for table in (RADUSERGROUP, RADCHECK):
+            session.execute(delete(table).where(table.c.username.in_(part)))
+
+
+def open_sessions(session: Session, login: str) -> tuple[OpenSession, ...]:
+    """Return the sessions of one login that have no stop yet, oldest first."""
+    return open_sessions_many(session, (login,))[login]
+
+
+def open_sessions_many(
+    session: Session, logins: Collection[str]
+) -> dict[str, tuple[OpenSession, ...]]:
+    """Return the open sessions of each login, oldest first, one query per thousand logins."""
+    found: dict[str, list[OpenSession]] = defaultdict(list)
+    for part in chunks(sorted(set(logins))):
+        query = select(RADACCT).where(
+            RADACCT.c.username.in_(part), RADACCT.c.acctstoptime.is_(None)
+        )
+        for row in session.execute(query.order_by("acctstarttime", "radacctid")):
+            found[row.username].append(
+                OpenSession(
+                    acct_session_id=row.acctsessionid,
+                    login=row.username,
+                    nas_address=str(row.nasipaddress),
+                    nas_port_id=row.nasportid or "",
+                    framed_address=str(row.framedipaddress or ""),
+                    calling_station_id=row.callingstationid or "",
+                    started_at=row.acctstarttime,
+                    updated_at=row.acctupdatetime,
+                    input_octets=row.acctinputoctets or 0,
+                    output_octets=row.acctoutputoctets or 0,
+                )
+            )
+    return {login: tuple(found[login]) for login in logins}
+
+
+def _groups_of(session: Session, logins: Sequence[str]) -> dict[str, str]:
+    query = select(RADUSERGROUP.c.username, RADUSERGROUP.c.groupname)
+    rows = session.execute(query.where(RADUSERGROUP.c.username.in_(logins)))
+    return {row.username: row.groupname for row in rows}
+
+
+def _items(
+    session: Session, table: Table, groups: Collection[str]
+) -> dict[str, tuple[RadiusAttribute, ...]]:
+    found: dict[str, list[RadiusAttribute]] = defaultdict(list)
+    for part in chunks(sorted(groups)):
+        for row in session.execute(select(table).where(table.c.groupname.in_(part))):
+            found[row.groupname].append(
+                RadiusAttribute(name=row.attribute, op=row.op, value=row.value)
+            )
+    return {name: tuple(sorted(items)) for name, items in found.items()}
+
+
+def _item_row(owner: str, name: str, item: RadiusAttribute) -> dict[str, str]:
+    return {owner: name, "attribute": item.name, "op": item.op, "value": item.value}
+
+
+def _ours(session: Session, groups: Collection[str]) -> set[str]:
+    """Return those of the groups that bandmaster has written."""
+    found: set[str] = set()
+    for part in chunks(sorted({group.rpartition("@")[0] for group in groups})):
+        query = select(RADIUS_GROUP).where(RADIUS_GROUP.c.tier.in_(part))
+        found |= {group_name(row.tier, row.platform) for row in session.execute(query)}
+    return found & set(groups)
+
+
+def _refuse_other_rates(
+    session: Session,
+    bindings: Sequence[RadiusBinding],
+    current: Mapping[str, str],
+    ours: Collection[str],
+) -> None:
+    foreign = {group for group in current.values() if group not in ours}
+    if not foreign:
+        return
+    checks = _items(session, RADGROUPCHECK, foreign)
+    gives = read_groups(session, foreign | {binding.group for binding in bindings})
+    for binding in bindings:
+        old = current.get(binding.login, binding.group)
+        if old not in foreign:
+            continue
+        lost = gives.get(old, ()) + checks.get(old, ())
+        # operators may differ, the outcome at the NAS may not
+        if _values(lost) != _values(gives.get(binding.group, ())):
+            thing = f"login {binding.login}"
+            raise Refused(
+                thing,
+                f"is in RADIUS group {old}, which gives {_shown(lost)}, and would be moved to "
+                f"{binding.group}, which gives {_shown(gives.get(binding.group, ()))}",
+                "Choose the tier that the line has now, and move what else the group gives to "
+                "radreply rows of the login.",
+            )
+
+
+def _refuse_own_replies(session: Session, bindings: Sequence[RadiusBinding]) -> None:
+    groups = read_groups(session, {binding.group for binding in bindings})
+    names = sorted({item.name for items in groups.values() for item in items})
+    for part in chunks([binding.login for binding in bindings]):
+        query = select(RADREPLY.c.username, RADREPLY.c.attribute)
+        own = query.where(RADREPLY.c.username.in_(part), RADREPLY.c.attribute.in_(names))
+        row = session.execute(own.order_by("username")).first()
+        if row is not None:
+            thing = f"login {row.username}"
+            raise Refused(
+                thing,
+                f"has a {row.attribute} of its own in radreply, which competes with its tier's",
+                "Delete that row: the tier's group gives the attribute.",
+            )
+
+
+def _keep_passwords(session: Session, bindings: Sequence[RadiusBinding]) -> None:
+    present: set[str] = set()
+    for part in chunks([binding.login for binding in bindings]):
+        query = select(RADCHECK.c.username).where(
+            RADCHECK.c.username.in_(part), RADCHECK.c.attribute == _PASSWORD
+        )
+        present |= set(session.execute(query).scalars())
+    changed = [
+        {"the_login": binding.login, "value": binding.password, "op": ":="}
+        for binding in bindings
+        if binding.login in present
+    ]
+    fresh: list[dict[str, Any]] = [
+        {"username": binding.login, "attribute": _PASSWORD, "op": ":=", "value": binding.password}
+        for binding in bindings
+        if binding.login not in present
+    ]
+    if changed:
+        mine = RADCHECK.c.username == bindparam("the_login")
+        session.execute(update(RADCHECK).where(mine, RADCHECK.c.attribute == _PASSWORD), changed)
+    if fresh:
+        session.execute(insert(RADCHECK), fresh)
+
+
+def _values(items: Iterable[RadiusAttribute]) -> list[tuple[str, str]]:
+    return sorted((item.name, item.value) for item in items)
+
+
+def _shown(items: Iterable[RadiusAttribute]) -> str:
+    """Name the items for a message; another maker's group may hold a secret."""
+    shown = [f"{i.name} {'***' if _SECRET.search(i.name) else i.value}" for i in items]
+    return ", ".join(shown) or "nothing"
