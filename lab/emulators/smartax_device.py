@@ -30,8 +30,9 @@ class Knobs:
 
     save_s and autosave_s are device seconds (autosave_s 0: never). granularity_kbps rounds rates
     down to its multiples (0: not at all). rx_is_inbound: the RX column shows the inbound table,
-    which limits what the subscriber sends; captures do not settle it, so both exist. scroll_max 0: a bare `scroll` ends
-    paging; otherwise it only sets that many lines. labels: `TD` or `Traffic Table`.
+    which limits what the subscriber sends; captures do not settle it, so both exist. scroll_max
+    0: a bare `scroll` ends paging; otherwise it only sets that many lines. labels: `TD` or
+    `Traffic Table`.
     """
 
     save_s: float = 0.2
