@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .catalog import SUSPENDED_TIER, Plan, PriceVersion, Tier
+from .catalog import SUSPENDED_TIER, Plan, PricePolicy, PriceVersion, Tier
 from .device import CoaTarget, Device, SecretRef, SnmpTarget
 from .errors import (
     BadField,
@@ -112,6 +112,7 @@ __all__ = [
     "OpenChange",
     "OpenSession",
     "Plan",
+    "PricePolicy",
     "PriceVersion",
     "ProfileMissing",
     "RadiusAttribute",

@@ -1,0 +1,133 @@
+"""What the ledger says a service is: a pure fold of its events."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from inventory import LedgerBroken, Refused, ServiceState, parse_instant
+
+from .event import LedgerEvent, check_transition
+
+_STARTS = ("service.adopted", "service.activated")
+_NOT_ACTS = ("service.effect_shifted", "event.reversed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """From `since` on the service was this; `event_id` is the event that says so."""
+
+    since: dt.datetime
+    plan_code: str
+    tier_code: str
+    state: ServiceState
+    event_id: str
+    price_version_id: str  # "" = the price policy is not `pinned`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldedService:
+    """A service as the ledger knows it; `history` ascends by the time each step took effect.
+
+    After a termination plan, tier, active_since and billing_from stay as they last were.
+    """
+
+    service_id: str
+    account_id: str = ""
+    plan_code: str = ""
+    tier_code: str = ""
+    state: ServiceState = "none"
+    version: int = 0
+    active_since: dt.datetime | None = None
+    billing_from: dt.date | None = None
+    history: tuple[Step, ...] = ()
+
+
+def alive(events: Sequence[LedgerEvent]) -> tuple[LedgerEvent, ...]:
+    """Return the events (ascending seq) that no living reversal takes back.
+
+    A reversal that is itself reversed takes back nothing. A shift dies with what it shifts.
+    """
+    dead: set[str] = set()
+    for event in reversed(events):
+        if event.event_id not in dead and event.type == "event.reversed":
+            dead.add(event.reverses_event_id)
+    return tuple(
+        event
+        for event in events
+        if event.event_id not in dead and event.payload.get("shifts") not in dead
+    )
+
+
+def acts(events: Sequence[LedgerEvent]) -> tuple[LedgerEvent, ...]:
+    """Return the living events that make a service what it is: no shifts, no reversals."""
+    return tuple(
+        event for event in alive(events) if event.service_version and event.type not in _NOT_ACTS
+    )
+
+
+def fold_service(service_id: str, events: Iterable[LedgerEvent]) -> FoldedService:
+    """Return the service that its events (ascending seq) make.
+
+    Events without a service version are passed over. Raises LedgerBroken where versions have a
+    gap, a transition is illegal, or the newest event does not say what the events lead to.
+    """
+    versioned = tuple(event for event in events if event.service_version)
+    for number, event in enumerate(versioned, start=1):
+        if event.service_version != number:
+            found = f"seq {event.seq} has version {event.service_version}, expected {number}"
+            raise LedgerBroken(service_id, found)
+    shifts = {
+        event.payload["shifts"]: parse_instant(event.payload["to"])
+        for event in alive(versioned)
+        if event.type == "service.effect_shifted"
+    }
+    folded = FoldedService(service_id=service_id, version=len(versioned))
+    for event in acts(versioned):
+        folded = _after(folded, event, shifts)
+    if versioned:
+        _check_said(folded, versioned[-1])
+    return folded
+
+
+def _after(
+    before: FoldedService, event: LedgerEvent, shifts: Mapping[str, dt.datetime]
+) -> FoldedService:
+    payload = event.payload
+    try:
+        check_transition(event.service_id, event.type, before.state, payload["state"])
+    except Refused as error:
+        raise LedgerBroken(event.service_id, f"seq {event.seq}: {error.problem}") from error
+    step = Step(
+        since=shifts.get(event.event_id, event.effective_at),
+        plan_code=payload["plan"],
+        tier_code=payload["tier"],
+        state=payload["state"],
+        event_id=event.event_id,
+        price_version_id=event.price_version_id,
+    )
+    after = replace(
+        before,
+        account_id=event.account_id,
+        plan_code=step.plan_code,
+        tier_code=step.tier_code,
+        state=step.state,
+        # stable: of two steps at one instant the one recorded later comes later
+        history=tuple(sorted((*before.history, step), key=lambda each: each.since)),
+    )
+    if event.type not in _STARTS:
+        return after
+    first = payload.get("billing_from")
+    billing_from = dt.date.fromisoformat(first) if first else None
+    return replace(after, active_since=step.since, billing_from=billing_from)
+
+
+def _check_said(folded: FoldedService, newest: LedgerEvent) -> None:
+    said = tuple(newest.payload[name] for name in ("plan", "tier", "state"))
+    led_to = (folded.plan_code, folded.tier_code, folded.state)
+    if said != led_to:
+        raise LedgerBroken(
+            folded.service_id,
+            f"seq {newest.seq} says {'/'.join(said)}, the events lead to {'/'.join(led_to)}",
+        )

@@ -1,0 +1,175 @@
+"""Writing and finding events: one sequence, in the order of the commits, without gaps."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.orm import Session
+
+from inventory import DatabaseProblem, KeyConflict, LedgerBroken, instant_text
+
+from .checks import check_fresh
+from .event import (
+    WHEN_RECORDED,
+    LedgerEvent,
+    NewEvent,
+    body_text,
+    chain_hash,
+    event_body,
+    payload_hash,
+    read_event,
+)
+from .stored import EVENTS, HEAD, chunked, events_by_service, read_rows, stored_rows
+
+_COPIED = tuple(column.name for column in EVENTS.columns if column.name != "payload_hash")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The newest event's place and hash; 0 and 32 zero bytes while there is none."""
+
+    seq: int
+    hash: bytes
+
+
+def append(
+    session: Session, events: Sequence[NewEvent], recorded_at: dt.datetime
+) -> tuple[LedgerEvent, ...]:
+    """Record the events at the end of the chain and return them in the order given.
+
+    Call it LAST in the transaction: it takes the lock on the head, which every writer waits for
+    until the caller's commit, so sequence order is commit order. `recorded_at` is the database's
+    clock; the ledger's time never steps back, so the recorded one may be later.
+    An event whose (source, idempotency_key) is known is not recorded again: the stored one is
+    returned if it asks for the same, else KeyConflict is raised.
+    Raises StalePlan (the service's version moved), Refused (illegal transition, reversed before),
+    NotNewest (a newer change of the service stands), LedgerBroken, ValueError (malformed event).
+    """
+    session.flush()
+    connection = session.connection()
+    head, last_recorded = _lock_head(connection)
+    recorded = max(recorded_at.astimezone(dt.UTC), last_recorded)
+    stored = _stored_by_key(connection, events)
+    fresh: list[LedgerEvent] = []
+    rows: list[dict[str, Any]] = []
+    for event in events:
+        text = body_text(event_body(event, recorded))
+        asked = payload_hash(text)
+        key = (event.source, event.idempotency_key)
+        if key in stored:
+            _check_same(event, asked, stored[key][0])
+            continue
+        made = _link(head, recorded, text)
+        head = Head(seq=made.seq, hash=made.hash)
+        stored[key] = (asked, made)
+        fresh.append(made)
+        rows.append({name: getattr(made, name) for name in _COPIED} | {"payload_hash": asked})
+    if rows:
+        check_fresh(connection, fresh)
+        connection.execute(insert(EVENTS), rows)
+        connection.execute(update(HEAD).values(seq=head.seq, hash=head.hash))
+    return tuple(stored[event.source, event.idempotency_key][1] for event in events)
+
+
+def ledger_head(session: Session) -> Head:
+    """Return the newest event's seq and hash: what an anchor outside the database keeps."""
+    row = session.connection().execute(select(HEAD.c.seq, HEAD.c.hash)).one()
+    return Head(seq=row.seq, hash=bytes(row.hash))
+
+
+def tail(session: Session, after_seq: int = 0, limit: int = 100) -> tuple[LedgerEvent, ...]:
+    """Return at most `limit` events after `after_seq`, in order."""
+    query = stored_rows().where(EVENTS.c.seq > after_seq).limit(limit)
+    return tuple(read_rows(session.connection(), query))
+
+
+def find_event(session: Session, event_id: str) -> LedgerEvent | None:
+    """Return the event of that id, or None."""
+    query = stored_rows().where(EVENTS.c.event_id == event_id)
+    return next(read_rows(session.connection(), query), None)
+
+
+def find_by_key(session: Session, source: str, idempotency_key: str) -> LedgerEvent | None:
+    """Return the event recorded under that key, or None."""
+    columns = EVENTS.c
+    query = stored_rows().where(
+        columns.source == source, columns.idempotency_key == idempotency_key
+    )
+    return next(read_rows(session.connection(), query), None)
+
+
+def find_by_change(session: Session, change_id: str) -> tuple[LedgerEvent, ...]:
+    """Return what a change posted, in order: its event, then its shift or its reversal."""
+    # the second condition lets PostgreSQL use the partial index
+    query = stored_rows().where(EVENTS.c.change_id == change_id, EVENTS.c.change_id != "")
+    return tuple(read_rows(session.connection(), query))
+
+
+def find_by_service(session: Session, service_id: str) -> tuple[LedgerEvent, ...]:
+    """Return all events of a service, in order."""
+    query = stored_rows().where(EVENTS.c.service_id == service_id)
+    return tuple(read_rows(session.connection(), query))
+
+
+def find_by_services(
+    session: Session, service_ids: Iterable[str]
+) -> dict[str, tuple[LedgerEvent, ...]]:
+    """Return each service's versioned events in order: what `fold_service` needs, in bulk."""
+    return events_by_service(session.connection(), service_ids)
+
+
+def _lock_head(connection: Connection) -> tuple[Head, dt.datetime]:
+    row = connection.execute(select(HEAD.c.seq, HEAD.c.hash).with_for_update()).one_or_none()
+    if row is None:
+        raise DatabaseProblem(
+            "ledger", "has no head row", "Create the tables first: bandmaster init"
+        )
+    head = Head(seq=row.seq, hash=bytes(row.hash))
+    if head.seq == 0:
+        return head, WHEN_RECORDED
+    # a second statement: one that waited for the lock would still see the older newest event
+    columns = EVENTS.c
+    newest = connection.execute(
+        select(columns.recorded_at, columns.hash).where(columns.seq == head.seq)
+    ).one_or_none()
+    if newest is None or bytes(newest.hash) != head.hash:
+        raise LedgerBroken("ledger", f"its head names seq {head.seq}, which is not that event")
+    return head, newest.recorded_at
+
+
+def _stored_by_key(
+    connection: Connection, events: Sequence[NewEvent]
+) -> dict[tuple[str, str], tuple[bytes, LedgerEvent]]:
+    columns = EVENTS.c
+    found: dict[tuple[str, str], tuple[bytes, LedgerEvent]] = {}
+    for source in sorted({event.source for event in events}):
+        keys = (event.idempotency_key for event in events if event.source == source)
+        for part in chunked(keys):
+            query = (
+                stored_rows()
+                .add_columns(columns.payload_hash)
+                .where(columns.source == source, columns.idempotency_key.in_(part))
+            )
+            for row in connection.execute(query):
+                event = read_event(*row[:-1])
+                found[source, event.idempotency_key] = (bytes(row.payload_hash), event)
+    return found
+
+
+def _check_same(event: NewEvent, asked: bytes, stored: bytes) -> None:
+    if asked != stored:
+        raise KeyConflict(
+            event.idempotency_key,
+            "this idempotency key was used before for something else",
+            "Choose another key, or repeat the first request unchanged.",
+        )
+
+
+def _link(head: Head, recorded: dt.datetime, text: str) -> LedgerEvent:
+    seq = head.seq + 1
+    own = chain_hash(head.hash, seq, instant_text(recorded), text)
+    return read_event(seq, recorded, text, head.hash, own)

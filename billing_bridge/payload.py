@@ -1,0 +1,107 @@
+"""What a service's events carry: the service as it is after them, and the proof."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from inventory import PricePolicy, instant_text, parse_instant
+
+_STATES = ("none", "active", "suspended", "terminated")
+_ALWAYS = frozenset({"plan", "tier", "state"})
+_LIFECYCLE = frozenset({"rolls_back", "billing_from", "price_policy", "evidence"})
+_SHIFT = frozenset({"shifts", "from", "to"})
+_EVIDENCE = frozenset({"device", "object", "down_kbps", "up_kbps", "digest", "observed_at"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What one device showed when it was read back: rates in kbit/s, digest of the section."""
+
+    device: str
+    object: str
+    down_kbps: int
+    up_kbps: int
+    digest: str
+    observed_at: dt.datetime
+
+
+def service_payload(  # noqa: PLR0913  # the fields of one shape, each by name
+    *,
+    plan: str,
+    tier: str,
+    state: Literal["none", "active", "suspended", "terminated"],
+    price_policy: PricePolicy | Literal[""] = "",
+    rolls_back: str = "",
+    billing_from: dt.date | None = None,
+    evidence: Sequence[Evidence] = (),
+) -> dict[str, Any]:
+    """Return the payload of a lifecycle event: the service as it is AFTER the event.
+
+    `rolls_back` is the event_id that a rollback answers (D5), `billing_from` the first local date
+    we bill (service.adopted, service.activated). Empty ones are left out.
+    """
+    payload: dict[str, Any] = {"plan": plan, "tier": tier, "state": state}
+    if price_policy:
+        payload["price_policy"] = price_policy
+    if rolls_back:
+        payload["rolls_back"] = rolls_back
+    if billing_from is not None:
+        payload["billing_from"] = billing_from.isoformat()
+    if evidence:
+        payload["evidence"] = [
+            {
+                "device": seen.device,
+                "object": seen.object,
+                "down_kbps": seen.down_kbps,
+                "up_kbps": seen.up_kbps,
+                "digest": seen.digest,
+                "observed_at": instant_text(seen.observed_at),
+            }
+            for seen in evidence
+        ]
+    return payload
+
+
+def shift_payload(
+    service: Mapping[str, Any], *, shifts: str, was: dt.datetime, to: dt.datetime
+) -> dict[str, Any]:
+    """Return the payload of service.effect_shifted: event `shifts` took effect at `to` instead.
+
+    `service` is any payload that says plan, tier and state; a shift leaves them as they are.
+    """
+    return {name: service[name] for name in ("plan", "tier", "state")} | {
+        "shifts": shifts,
+        "from": instant_text(was),
+        "to": instant_text(to),
+    }
+
+
+def check_payload(kind: str, payload: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a versioned event's payload has its shape and nothing else.
+
+    A closed set of names is what keeps people's data out of a book that forgets nothing (D12).
+    """
+    allowed = _ALWAYS | (_SHIFT if kind == "service.effect_shifted" else _LIFECYCLE)
+    needed = _ALWAYS | (_SHIFT if kind == "service.effect_shifted" else frozenset())
+    if kind == "service.adopted":
+        needed |= {"billing_from"}
+    names = set(payload)
+    if not needed <= names <= allowed:
+        odd = ", ".join(sorted(needed - names) + sorted(names - allowed))
+        msg = f"payload of {kind}: missing or unknown {odd}"
+        raise ValueError(msg)
+    if payload["state"] not in _STATES:
+        msg = f"payload of {kind}: state {payload['state']!r}"
+        raise ValueError(msg)
+    if "billing_from" in payload:
+        dt.date.fromisoformat(payload["billing_from"])
+    for name in ("from", "to"):
+        if name in payload:
+            parse_instant(payload[name])
+    for seen in payload.get("evidence", ()):
+        if set(seen) != _EVIDENCE:
+            msg = f"payload of {kind}: evidence holds {sorted(_EVIDENCE)}, got {sorted(seen)}"
+            raise ValueError(msg)
