@@ -1,1 +1,55 @@
-"""One module per wire mechanism, found by name."""
+"""How devices are reached: one module per wire mechanism, found by a platform's `transport`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from importlib.metadata import entry_points
+from types import ModuleType
+
+from device_templates import Platform
+from inventory import BadSettings
+from workflows.participant import Wire, WireContext
+
+from .hostkeys import HostKey, enroll, enrolled, scan
+from .radius import CoaReply, send_coa
+from .snmp import SnmpEvidence, read_evidence
+
+__all__ = [
+    "CoaReply",
+    "HostKey",
+    "SnmpEvidence",
+    "connect",
+    "enroll",
+    "enrolled",
+    "read_evidence",
+    "scan",
+    "send_coa",
+]
+
+GROUP = "bandmaster.transports"
+
+
+def connect(context: WireContext, platform: Platform) -> Wire:
+    """Return a wire to the device, not yet open, over the platform's own transport.
+
+    The libraries behind a transport are imported here and not before. Raises BadSettings when no
+    module of that name exists.
+    """
+    wire: Wire = _module(platform.transport).connect(context, platform)
+    return wire
+
+
+def _module(name: str) -> ModuleType:
+    if re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        if importlib.util.find_spec(f"{__name__}.{name}"):
+            return importlib.import_module(f"{__name__}.{name}")
+        for entry in entry_points(group=GROUP, name=name):
+            module: ModuleType = entry.load()
+            return module
+    raise BadSettings(
+        f"transport {name!r}",
+        "there is no such transport",
+        f"Add a module to workflows/transports or offer one in the entry point group {GROUP}.",
+    )
