@@ -30,7 +30,7 @@ class ControlClient:
         self._state_dir = state_dir
         self._timeout_s = timeout_s
 
-    def call(self, device: str, do: str, **args: Any) -> Json:
+    def call(self, device: str, do: str, /, **args: Any) -> Json:
         """Do one thing on one device; answers its result.
 
         Raises ControlRefusedError with the fleet's reason, OSError if no fleet is there.

@@ -124,7 +124,7 @@ class Fleet:
         """Names of all devices."""
         return tuple(self._emulators)
 
-    def control(self, device: str, do: str, **args: Any) -> Json:
+    def control(self, device: str, do: str, /, **args: Any) -> Json:
         """Do one thing from outside the wire; may be called from any thread but the fleet's.
 
         Raises ValueError for an unknown device or verb and for bad arguments.
@@ -147,7 +147,11 @@ class Fleet:
         return self.control_now(device, do, args)
 
     async def _start(self) -> None:
-        await asyncio.gather(*(emulator.start() for emulator in self._emulators.values()))
+        starts = (emulator.start() for emulator in self._emulators.values())
+        # All have ended before the first failure is told: nothing starts during the clean-up.
+        for result in await asyncio.gather(*starts, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def _stop(self) -> None:
         await asyncio.gather(*(emulator.stop() for emulator in self._emulators.values()))

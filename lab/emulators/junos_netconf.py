@@ -12,7 +12,15 @@ from lab.emulators.faults import COMMON_KINDS, Fault, Faults, report_crash
 from lab.emulators.junos_config import Problem
 from lab.emulators.junos_database import Holder
 from lab.emulators.junos_rpc import Body, Device, execute, names_of
-from lab.emulators.junos_xml import BASE_1_1, Framer, error_node, hello, reply, strip_namespaces
+from lab.emulators.junos_xml import (
+    BASE_1_1,
+    Framer,
+    FramingError,
+    error_node,
+    hello,
+    reply,
+    strip_namespaces,
+)
 from lab.emulators.listener import Connection
 from lab.emulators.record import Record
 
@@ -52,6 +60,7 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
         self._waiting: deque[tuple[str, ET.Element]] = deque()
         self._busy = False  # a call is executed or answered later; the next ones wait
         self._lost = False
+        self._open = False
         self.holder = Holder(user="", client="netconf", session_id=0)
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
@@ -66,6 +75,7 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
         """Greet."""
         number = self._host.opened(self)
         self.holder = Holder(user=self._connection.user, client="netconf", session_id=number)
+        self._open = True
         self._note("session opened")
         self._write(self._framer.wrap(hello(number, chunks=self._host.offers_chunks)))
 
@@ -75,6 +85,9 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
             for message in self._framer.feed(data):
                 self._message(message)
             self._pump()
+        except (FramingError, ET.ParseError, IndexError) as wrong:
+            self._note("session cut", f"not NETCONF: {wrong}")
+            self._connection.abort()
         except Exception as exc:  # noqa: BLE001 - or it would look like a dropped connection
             report_crash(f"{self._host.name} NETCONF", exc)
             self._connection.abort()
@@ -84,7 +97,7 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
         if not self._lost:
             self._lost = True
             self._waiting.clear()
-            if self.holder.session_id and not self._busy:
+            if not self._busy:
                 self._end()
 
     def abort(self) -> None:
@@ -92,8 +105,10 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
         self._connection.abort()
 
     def _end(self) -> None:
-        self._note("session ended")
-        self._host.ended(self)
+        if self._open:
+            self._open = False
+            self._note("session ended")
+            self._host.ended(self)
 
     def _note(self, what: str, text: str = "") -> None:
         self._host.record.add(f"{self.holder.user}#{self.holder.session_id}", what, text)
@@ -115,7 +130,10 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
             message_id, rpc = self._waiting.popleft()
             fault = self._host.faults.take(*names_of(rpc))
             if fault is None:
-                self._answer(message_id, self._execute(rpc))
+                body = self._execute(rpc)
+                if rpc.tag == "close-session":
+                    self._end()  # before the answer: who has it may look at the device at once
+                self._answer(message_id, body)
                 if rpc.tag == "close-session":
                     self._leave()
             else:
