@@ -94,8 +94,7 @@ class Lab:
             if not wait_until(lambda: not self._holder()["pid"], _DOWN_S):
                 reason = f"process {holder['pid']} does not end, see {holder['state_dir']}/lab.log"
                 raise LabError(reason)
-        namespaces.destroy(self.topology)
-        self.facts_path.unlink(missing_ok=True)
+        self._sweep()
 
     def clean(self) -> None:
         """Delete what the lab left in its directory; the lab must be down."""
@@ -128,8 +127,7 @@ class Lab:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _frame: ending.append(received))
         with self._lock():
-            self.facts_path.unlink(missing_ok=True)
-            namespaces.destroy(self.topology)
+            self._sweep()
             servers: list[tuple[Node, str, Server]] = []
             try:
                 namespaces.build(self.topology)
@@ -143,13 +141,27 @@ class Lab:
                     server.stop()
                 namespaces.destroy(self.topology)
 
+    def _sweep(self) -> None:
+        """Take away what a killed supervisor left behind."""
+        self.facts_path.unlink(missing_ok=True)
+        if not namespaces.existing(self.topology):
+            return
+        namespaces.destroy(self.topology)
+        for node in self.topology.nodes:
+            for name in node.servers:
+                make_server(name, self._site(node)).stop()
+
+    def _site(self, node: Node) -> Site:
+        return Site(topology=self.topology, node=node, state_dir=self.state_dir)
+
     def _start(self, servers: list[tuple[Node, str, Server]]) -> None:
         for node in self.topology.nodes:
-            site = Site(topology=self.topology, node=node, state_dir=self.state_dir)
             for name in node.servers:
-                server = make_server(name, site)
+                server = make_server(name, self._site(node))
                 servers.append((node, name, server))  # before start: half started is stopped too
                 server.start()
+        for _node, _name, server in servers:
+            server.settle()
 
     def _write_facts(self, servers: list[tuple[Node, str, Server]]) -> None:
         nodes: dict[str, Json] = {
@@ -200,7 +212,10 @@ class Lab:
         log_path = self.state_dir / "lab.log"
         with log_path.open("wb") as log:
             child = subprocess.Popen(
-                (sys.executable, "-m", "lab", "supervise", "--state", str(self.state_dir)),
+                (
+                    *(sys.executable, "-m", "lab", "supervise", "--state", str(self.state_dir)),
+                    *("--topology", str(self.topology.path)),
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -23,6 +23,9 @@ class Iperf3:
         for daemon in self.daemons:
             daemon.wait_ready()
 
+    def settle(self) -> None:
+        """It needs no other node."""
+
     def stop(self) -> None:
         """Stop all of them."""
         for daemon in self.daemons:

@@ -58,6 +58,9 @@ class NasAgent:
         self._daemon.start()
         self._daemon.wait_ready()
 
+    def settle(self) -> None:
+        """It needs no other node."""
+
     def stop(self) -> None:
         """Stop; the agent ends its sessions first."""
         self._daemon.stop()

@@ -253,6 +253,9 @@ class PostgresNode:
         """Start the cluster."""
         self._postgres.start()
 
+    def settle(self) -> None:
+        """It needs no other node."""
+
     def stop(self) -> None:
         """Stop the cluster; its data stay."""
         self._postgres.stop()

@@ -51,6 +51,9 @@ class Server(Protocol):
     def start(self) -> None:
         """Start and return once it is ready; LabError with the reason if it does not start."""
 
+    def settle(self) -> None:
+        """Return once it also has from other nodes what it needs; all servers are started."""
+
     def stop(self) -> None:
         """Stop its daemons and take away what it left outside the state directory."""
 

@@ -41,6 +41,9 @@ class Snmpd:
         self._daemon.start()
         self._daemon.wait_ready()
 
+    def settle(self) -> None:
+        """It needs no other node."""
+
     def stop(self) -> None:
         """Stop."""
         self._daemon.stop()

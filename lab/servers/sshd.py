@@ -45,6 +45,9 @@ class Sshd:
         self._daemon.start()
         self._daemon.wait_ready()
 
+    def settle(self) -> None:
+        """It needs no other node."""
+
     def stop(self) -> None:
         """Stop; sessions end with their namespace."""
         self._daemon.stop()
