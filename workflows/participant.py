@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
@@ -68,7 +69,7 @@ class Handle:
         """The typed objects of each item, in item order."""
         return tuple(dict(item.objects) for item in self.items)
 
-    def subset(self, service_ids: frozenset[str]) -> Handle:
+    def subset(self, service_ids: AbstractSet[str]) -> Handle:
         """The same handle for some of its services only."""
         return replace(self, items=tuple(i for i in self.items if i.service_id in service_ids))
 

@@ -1,0 +1,265 @@
+"""Applying a plan: checks, sets cut to size, re-runs without what was refused (D2)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from sqlmodel import Session, col, select
+
+from billing_bridge import head_seq
+from inventory import OnHold, OpenChange, Refused, StalePlan, UnknownName
+from workflows import ChangePlan, PlanItem, plan_from_json
+
+from .coordinator import SetResult, run_set
+from .database import database_now, reading, writing
+from .exceptions import list_open
+from .interrupt import Interrupts
+from .journal import OPEN_STATES, find_order, open_change
+from .office import Office
+from .outcome import ItemOutcome, Outcome
+from .recover import outcomes, recover
+from .rows import ChangeRow, HoldRow, OrderRow, PlanRow
+
+RERUNS = 2
+
+
+def load_plan(session: Session, plan_id: str) -> tuple[ChangePlan, PlanRow]:
+    """Return a stored plan whose hash still is the one it was shown with; else StalePlan."""
+    row = session.get(PlanRow, plan_id)
+    if row is None:
+        raise UnknownName(plan_id, "is not a change plan", "See: bandmaster change list")
+    plan = plan_from_json(json.loads(row.body))
+    if plan.plan_hash() != row.plan_hash:
+        raise StalePlan(
+            plan_id, "is not what was shown: its stored text was changed", "Plan again."
+        )
+    return plan, row
+
+
+def apply_plan(
+    office: Office, interrupts: Interrupts, plan_id: str, *, set_max: int = 0
+) -> Outcome:
+    """Apply a frozen plan and return what became of each service.
+
+    Applying it again skips what is done. Raises StalePlan, OnHold, OpenChange or LeaseHeld
+    where nothing could be started at all.
+    """
+    started = office.clock.boottime_s()
+    with reading(office.engine) as session:
+        plan, row = load_plan(session, plan_id)
+        _check_row(session, row)
+        done = _done_before(session, plan)
+    left = tuple(item for item in plan.items if item.order.service_id not in done)
+    refuse_blocked(office, left)
+    results: list[ItemOutcome] = list(done.values())
+    with writing(office.engine) as session:
+        session.get_one(PlanRow, plan_id).status = "applied"
+    limit = set_max or office.settings.set_max
+    for part in cut(left, limit):
+        results += _run_part(office, interrupts, plan, part)
+        if interrupts.requested:
+            break
+    return Outcome(
+        items=tuple(results),
+        last_seq=_last_seq(office),
+        elapsed_s=office.clock.boottime_s() - started,
+    )
+
+
+def cut(items: tuple[PlanItem, ...], limit: int) -> tuple[tuple[PlanItem, ...], ...]:
+    """Sort by (BNG, OLT, service) and cut after `limit` services (D2)."""
+
+    def place(item: PlanItem) -> tuple[object, ...]:
+        return (tuple(part.device for part in item.devices), item.order.service_id)
+
+    ordered = sorted(items, key=place)
+    return tuple(tuple(ordered[at : at + limit]) for at in range(0, len(ordered), limit))
+
+
+def _check_row(session: Session, row: PlanRow) -> None:
+    if row.status == "cancelled":
+        raise StalePlan(row.plan_id, "was cancelled", "Plan again.")
+    if database_now(session) > row.expires_at:
+        raise StalePlan(
+            row.plan_id, f"has expired at {row.expires_at:%Y-%m-%d %H:%M}Z", "Plan again."
+        )
+
+
+def _done_before(session: Session, plan: ChangePlan) -> dict[str, ItemOutcome]:
+    """Return what earlier applies of the same orders ended with, by service (P14)."""
+    done: dict[str, ItemOutcome] = {}
+    for item in plan.items:
+        order = find_order(session, item.order.idempotency_key)
+        if order is None:
+            continue
+        for outcome in order_outcomes(session, order):
+            if outcome.ending in ("done", "reversed"):
+                done[item.order.service_id] = outcome
+    return done
+
+
+def order_outcomes(session: Session, order: OrderRow) -> tuple[ItemOutcome, ...]:
+    """Return what became of each try at an order, oldest first."""
+    rows = session.exec(
+        select(ChangeRow)
+        .where(col(ChangeRow.order_id) == order.order_id)
+        .order_by(col(ChangeRow.change_id))
+    )
+    return tuple(
+        outcome
+        for row in rows
+        for outcome in outcomes(session, row.set_id)
+        if outcome.change_id == row.change_id
+    )
+
+
+def refuse_blocked(office: Office, items: tuple[PlanItem, ...]) -> None:
+    """Close what is only waiting for its closing pass; refuse what is held, open or disputed."""
+    service_ids = tuple(item.order.service_id for item in items)
+    close_applied(office, service_ids)
+    with reading(office.engine) as session:
+        for service_id in service_ids:
+            problem = blocked(session, service_id)
+            if problem is not None:
+                raise problem
+        held = held_by(session, items)
+        if held is not None:
+            raise held
+
+
+def close_applied(office: Office, service_ids: tuple[str, ...]) -> None:
+    """Run the closing pass for services whose change is applied but not closed (D6)."""
+    with reading(office.engine) as session:
+        waiting = frozenset(
+            session.exec(
+                select(ChangeRow.service_id).where(
+                    col(ChangeRow.service_id).in_(service_ids),
+                    col(ChangeRow.state).in_(OPEN_STATES),
+                    col(ChangeRow.applied_at).is_not(None),
+                )
+            )
+        )
+    if waiting:
+        office.tell("settle", f"closing the last change of {', '.join(sorted(waiting)[:3])} first")
+        recover(office, wait_settle=True, service_ids=waiting)
+
+
+def blocked(session: Session, service_id: str) -> OpenChange | None:
+    """Return why a service can take no change now: an open change or an open exception."""
+    change = session.exec(
+        select(ChangeRow).where(
+            col(ChangeRow.service_id) == service_id, col(ChangeRow.state).in_(OPEN_STATES)
+        )
+    ).first()
+    if change is not None:
+        return open_change(change)
+    for row in list_open(session, service_ids=(service_id,)):
+        return OpenChange(
+            service_id,
+            f"has an open exception: {row.participant} {row.cause}",
+            f"Settle it first: bandmaster exceptions show {row.exception_id}",
+        )
+    return None
+
+
+def held_by(session: Session, items: tuple[PlanItem, ...]) -> OnHold | None:
+    """Return the hold that stands in the way of these items."""
+    devices = {part.device for item in items for part in (*item.devices, *item.session)}
+    for row in session.exec(select(HoldRow)):
+        if row.device == "*" or row.device in devices:
+            where = "everything" if row.device == "*" else row.device
+            return OnHold(
+                where,
+                f"is on hold since {row.since:%Y-%m-%d %H:%M}Z by {row.actor}: {row.reason}",
+                "When that is over: bandmaster release"
+                + ("" if row.device == "*" else f" --device {row.device}"),
+            )
+    return None
+
+
+def _run_part(
+    office: Office, interrupts: Interrupts, plan: ChangePlan, part: tuple[PlanItem, ...]
+) -> list[ItemOutcome]:
+    """Run one set; leave the refused ones out and run it again, at most twice, then by device."""
+    refused: dict[str, ItemOutcome] = {}
+    left = part
+    for attempt in range(1, RERUNS + 2):
+        result = run_set(office, interrupts, plan.plan_id, left, attempt)
+        found = _set_outcomes(office, result, left)
+        again = _may_rerun(plan, result, left) and not interrupts.requested
+        if not again:
+            return [*refused.values(), *found]
+        refused |= {item.service_id: item for item in found if item.service_id in result.refusals}
+        left = tuple(item for item in left if item.order.service_id not in result.refusals)
+        office.tell("change set", f"{len(result.refusals)} refused, again with {len(left)}")
+    return [*refused.values(), *_by_device(office, interrupts, plan, left)]
+
+
+def _may_rerun(plan: ChangePlan, result: SetResult, left: tuple[PlanItem, ...]) -> bool:
+    if plan.all_or_nothing or result.decided == "COMMIT" or not result.refusals:
+        return False
+    named = {item.order.service_id for item in left} & result.refusals.keys()
+    return bool(named) and len(named) < len(left)
+
+
+def _by_device(
+    office: Office, interrupts: Interrupts, plan: ChangePlan, left: tuple[PlanItem, ...]
+) -> list[ItemOutcome]:
+    """The last resort of D2: each group of devices by itself, without another re-run."""
+    groups: dict[tuple[str, ...], list[PlanItem]] = {}
+    for item in left:
+        groups.setdefault(tuple(part.device for part in item.devices), []).append(item)
+    found: list[ItemOutcome] = []
+    for group in groups.values():
+        items = tuple(group)
+        result = run_set(office, interrupts, plan.plan_id, items, RERUNS + 2)
+        found += _set_outcomes(office, result, items)
+    return found
+
+
+def _set_outcomes(
+    office: Office, result: SetResult, items: tuple[PlanItem, ...]
+) -> list[ItemOutcome]:
+    if result.set_id:
+        with reading(office.engine) as session:
+            found = outcomes(session, result.set_id)
+        return [
+            replace(item, reason=result.refusals.get(item.service_id, item.reason))
+            for item in found
+        ]
+    if len(items) == 1:
+        # nothing was started at all: the plan is simply not true any more
+        raise StalePlan(
+            items[0].order.service_id,
+            next(iter(result.refusals.values())),
+            "Nothing was touched.",
+        )
+    return [
+        ItemOutcome(
+            service_id=item.order.service_id,
+            change_id="",
+            ending="refused",
+            reason=result.refusals.get(item.order.service_id, "left out with its set"),
+        )
+        for item in items
+    ]
+
+
+def _last_seq(office: Office) -> int:
+    with reading(office.engine) as session:
+        return head_seq(session)
+
+
+def cancel_plan(office: Office, plan_id: str) -> None:
+    """Cancel a plan that was not applied; Refused if it was."""
+    with writing(office.engine) as session:
+        row = session.get(PlanRow, plan_id)
+        if row is None:
+            raise UnknownName(plan_id, "is not a change plan", "See: bandmaster change list")
+        if row.status == "applied":
+            raise Refused(
+                plan_id, "has been applied", "To undo it: bandmaster change rollback CHANGE_ID"
+            )
+        row.status = "cancelled"
+

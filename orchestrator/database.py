@@ -1,0 +1,116 @@
+"""The one store: engine, transactions and the database's own clock, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlmodel import Session
+
+from inventory import DatabaseProblem, WrongUse
+
+BUSY_TIMEOUT_MS = 10_000
+STATEMENT_TIMEOUT_MS = 5_000  # D_db of commit-protocol.md 1.4
+LOCK_TIMEOUT_MS = 2_000
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine for `sqlite:///FILE` or `postgresql://...`; WrongUse for anything else."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(url)
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 10},
+        )
+    raise WrongUse(
+        parsed.get_backend_name(),
+        "is not a database bandmaster runs on",
+        "Use sqlite:///FILE or postgresql://USER@HOST/NAME.",
+    )
+
+
+def _sqlite_engine(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}).execution_options(
+        schema_translate_map={"radius": None}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: object, _record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]  # we begin ourselves
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: object) -> None:
+        # a deferred transaction that turns into a writer later fails at once with SQLITE_BUSY;
+        # taking the write lock at the start lets the busy timeout do its work
+        options = connection.get_execution_options()  # type: ignore[attr-defined]
+        begin = "BEGIN" if options.get("bandmaster_read_only") else "BEGIN IMMEDIATE"
+        connection.exec_driver_sql(begin)  # type: ignore[attr-defined]
+
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Session]:
+    """One transaction that may write: committed when the block ends, rolled back when it raises."""
+    with named_problems(), Session(engine, expire_on_commit=False) as session, session.begin():
+        if engine.dialect.name == "postgresql":
+            session.execute(text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
+            session.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
+        yield session
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """One transaction that only reads, from one snapshot."""
+    read_only = engine.execution_options(bandmaster_read_only=True)
+    with named_problems(), Session(read_only, expire_on_commit=False) as session:
+        if engine.dialect.name == "postgresql":
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        yield session
+
+
+@contextmanager
+def named_problems() -> Iterator[None]:
+    """Turn what a database says when it is locked, full or away into words for an operator."""
+    try:
+        yield
+    except OperationalError as error:
+        said = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+        raise DatabaseProblem("database", said, _remedy(said)) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseProblem("database", "the connection was lost", _remedy("")) from error
+        raise
+
+
+def _remedy(said: str) -> str:
+    if "locked" in said:
+        return "Another process is writing for too long: find it, or try again."
+    if "full" in said or "space" in said:
+        return "Free space on the database's disk, then run: bandmaster recover"
+    if "no such table" in said:
+        return "Create the tables first: bandmaster init"
+    return "See that the database runs and is reachable, then run: bandmaster recover"
+
+
+def database_now(session: Session) -> dt.datetime:
+    """Return the database's clock, an aware UTC instant: the only clock that money is told by.
+
+    SQLite lives in this process, so its clock is the host's; asking SQL keeps one path.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        value = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return value.astimezone(dt.UTC)  # type: ignore[no-any-return]
+    value = session.execute(text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")).scalar_one()
+    return dt.datetime.fromisoformat(str(value)).replace(tzinfo=dt.UTC)

@@ -1,0 +1,355 @@
+"""The decision: services, RADIUS rows, decision rows and ledger events in one transaction.
+
+The only writer of services, RADIUS authorisation rows and lifecycle events (decisions.md D13).
+Every function works in the caller's transaction and takes the ledger's head lock last.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlmodel import Session
+
+from billing_bridge import (
+    Evidence,
+    LedgerEvent,
+    NewEvent,
+    append,
+    service_payload,
+    shift_payload,
+)
+from inventory import (
+    Account,
+    Adoption,
+    Service,
+    ServiceState,
+    StalePlan,
+    accounts_many,
+    find_plan,
+    keep_services,
+    list_devices,
+    list_plans,
+    list_tiers,
+    local_date,
+    new_id,
+    services_many,
+)
+from workflows import PlanItem
+
+from .authorise import bind_adopted, write_radius
+from .database import database_now
+from .journal import OpenSet, list_orders, move
+from .rows import ChangeRow, DecisionRow, OrderRow
+
+SOURCE = "bandmaster"
+EVENT_TYPES = {
+    "activate": "service.activated",
+    "tier": "tier.changed",
+    "suspend": "service.suspended",
+    "resume": "service.resumed",
+    "terminate": "service.terminated",
+}
+
+
+def commit_set(
+    session: Session,
+    opened: OpenSet,
+    evidence: Mapping[str, Sequence[Evidence]],
+    passwords: Mapping[str, str],
+) -> tuple[LedgerEvent, ...]:
+    """Decide COMMIT for every change of the set and post what is owed for it.
+
+    `evidence` is what the devices read back, by service_id; `passwords` are those of logins that
+    appear in radcheck for the first time. Raises StalePlan where a service moved or the date the
+    price was made for has passed: the caller rolls back and decides ABORT.
+    """
+    now = database_now(session)
+    items = [opened.items[change.change_id] for change in opened.changes]
+    accounts = accounts_many(session, {item.account_id for item in items})
+    for item in items:
+        if local_date(now, accounts[item.account_id].time_zone) != item.priced_for_date:
+            raise StalePlan(
+                item.order.service_id,
+                f"was priced for {item.priced_for_date}, and that date has passed",
+                "Plan it again.",
+            )
+    before = services_many(session, [item.order.service_id for item in items])
+    moves = [
+        (service, _after(service, item, now, accounts[item.account_id]))
+        for service, item in zip(before, items, strict=True)
+    ]
+    keep_services(session, moves)
+    for item in items:
+        write_radius(session, item, passwords.get(item.order.service_id, ""), back=False)
+    _write_decisions(session, opened, "COMMIT", now)
+    orders = list_orders(session, opened)
+    events = [
+        _event(session, orders[change.order_id], change, item, after, evidence)
+        for change, item, (_, after) in zip(opened.changes, items, moves, strict=True)
+    ]
+    return append(session, events, now)
+
+
+def abort_set(session: Session, opened: OpenSet, refusals: Mapping[str, str]) -> None:
+    """Decide ABORT: a row on the decision's key, not an absence (W8). Posts nothing.
+
+    `refusals` says why by service_id; the others are aborted with them. IntegrityError means that
+    a COMMIT has landed after all.
+    """
+    now = database_now(session)
+    everyone = refusals.get("*", "undone with its set")
+    _write_decisions(session, opened, "ABORT", now)
+    for change in opened.changes:
+        change_row = session.get_one(ChangeRow, change.change_id)
+        change_row.refusal = refusals.get(change.service_id, everyone)
+
+
+def _write_decisions(
+    session: Session, opened: OpenSet, verdict: str, now: dt.datetime
+) -> None:
+    change_ids = tuple(change.change_id for change in opened.changes)
+    session.add_all(
+        DecisionRow(change_id=change_id, set_id=opened.set_id, verdict=verdict, decided_at=now)
+        for change_id in change_ids
+    )
+    session.flush()
+    state = {"COMMIT": "COMMITTED", "ABORT": "ABORTED"}[verdict]
+    move(session, change_ids, opened.epoch, "INTENT", state=state)
+
+
+def reverse_changes(
+    session: Session, opened: OpenSet, change_ids: tuple[str, ...], why: str
+) -> tuple[LedgerEvent, ...]:
+    """Take back decided changes that a device refused: the events leave the fold, sum 0 (D5)."""
+    now = database_now(session)
+    changes = [change for change in opened.changes if change.change_id in change_ids]
+    moved = {"state": "REVERSED", "outcome": "reversed", "refusal": why}
+    move(session, change_ids, opened.epoch, "COMMITTED", **moved)
+    items = [opened.items[change.change_id] for change in changes]
+    services = services_many(session, [change.service_id for change in changes])
+    restored = [
+        _restored(service, item) for service, item in zip(services, items, strict=True)
+    ]
+    keep_services(session, list(zip(services, restored, strict=True)))
+    for item in items:
+        write_radius(session, item, "", back=True)
+    orders = list_orders(session, opened)
+    events = [
+        NewEvent(
+            event_id=new_id(),
+            source=SOURCE,
+            idempotency_key=f"{change.order_id}:event.reversed",
+            type="event.reversed",
+            account_id=item.account_id,
+            service_id=change.service_id,
+            service_version=after.version,
+            change_id=change.change_id,
+            reverses_event_id=orders[change.order_id].event_id,
+            actor=orders[change.order_id].actor,
+            reason_code="undone",
+            payload=_payload(after),
+        )
+        for change, item, after in zip(changes, items, restored, strict=True)
+    ]
+    return append(session, events, now)
+
+
+def shift_effect(
+    session: Session, opened: OpenSet, change: ChangeRow, verified_at: dt.datetime
+) -> tuple[LedgerEvent, ...]:
+    """Post that an upgrade took effect later than decided, where that is another date (D4).
+
+    Nothing is posted for a downgrade, for the same local date (day plans) or the same instant.
+    The service's version counts on, because the fold must see the shift in order.
+    """
+    item = opened.items[change.change_id]
+    order = list_orders(session, opened)[change.order_id]
+    account = accounts_many(session, {item.account_id})[item.account_id]
+    decided_at = session.get_one(DecisionRow, change.change_id).decided_at
+    plan = find_plan(session, item.after.plan_code)
+    later = verified_at > decided_at and (
+        plan.proration == "second"
+        or local_date(verified_at, account.time_zone) > local_date(decided_at, account.time_zone)
+    )
+    if not later or not is_more(item) or item.order.reverses:
+        return ()
+    before = services_many(session, [change.service_id])[0]
+    after = replace(before, version=before.version + 1)
+    keep_services(session, [(before, after)])
+    shift = NewEvent(
+        event_id=new_id(),
+        source=SOURCE,
+        idempotency_key=f"{change.order_id}:service.effect_shifted",
+        type="service.effect_shifted",
+        account_id=item.account_id,
+        service_id=change.service_id,
+        service_version=after.version,
+        change_id=change.change_id,
+        actor=order.actor,
+        reason_code="late_effect",
+        payload=shift_payload(
+            _payload(after), shifts=order.event_id, was=decided_at, to=verified_at
+        ),
+    )
+    return append(session, [shift], database_now(session))
+
+
+def accept_as_is(
+    session: Session, opened: OpenSet, change: ChangeRow, actor: str, exception_id: str
+) -> tuple[LedgerEvent, ...]:
+    """Post that a person accepted a device as it is; what is owed stays as the ledger has it."""
+    item = opened.items[change.change_id]
+    before = services_many(session, [change.service_id])[0]
+    if before.state == "none":
+        return ()
+    after = replace(before, version=before.version + 1)
+    keep_services(session, [(before, after)])
+    event = NewEvent(
+        event_id=new_id(),
+        source=SOURCE,
+        idempotency_key=f"{exception_id}:reconciliation.adopted",
+        type="reconciliation.adopted",
+        account_id=item.account_id,
+        service_id=change.service_id,
+        service_version=after.version,
+        change_id=change.change_id,
+        actor=actor,
+        reason_code="accepted",
+        payload=_payload(after),
+    )
+    return append(session, [event], database_now(session))
+
+
+def adopt(
+    session: Session, adoptions: Sequence[Adoption], passwords: Mapping[str, str], actor: str
+) -> tuple[LedgerEvent, ...]:
+    """Take services that were live before us into the ledger; nothing is sent (D3).
+
+    Their RADIUS rows are written in the same transaction; a foreign group with other rates
+    refuses the row, and with it the import.
+    """
+    if not adoptions:
+        return ()
+    before = services_many(session, [adoption.service_id for adoption in adoptions])
+    tiers = {tier.code: tier for tier in list_tiers(session)}
+    plans = {plan.code: plan for plan in list_plans(session)}
+    devices = {device.name: device for device in list_devices(session)}
+    events = []
+    moves = []
+    for service, adoption in zip(before, adoptions, strict=True):
+        plan = plans[adoption.plan_code]
+        after = replace(
+            service,
+            plan_code=plan.code,
+            tier_code=plan.tier_code,
+            state=_state(adoption.state),
+            version=service.version + 1,
+            active_since=adoption.active_since,
+            billing_from=adoption.billing_from,
+        )
+        moves.append((service, after))
+        bind_adopted(session, after, tiers, devices, passwords.get(service.service_id, ""))
+        events.append(
+            NewEvent(
+                event_id=new_id(),
+                source=SOURCE,
+                idempotency_key=f"import:{service.service_id}:service.adopted",
+                type="service.adopted",
+                account_id=service.account_id,
+                service_id=service.service_id,
+                service_version=after.version,
+                effective_at=adoption.active_since,
+                actor=actor,
+                reason_code="import",
+                payload=_payload(
+                    after, price_policy=plan.price_policy, billing_from=adoption.billing_from
+                ),
+            )
+        )
+    keep_services(session, moves)
+    return append(session, events, database_now(session))
+
+
+def is_more(item: PlanItem) -> bool:
+    """Say whether the subscriber gets more after the change than before: an upgrade or a start."""
+    if item.after.state != "active":
+        return False
+    return item.before.state != "active" or item.after.rate > item.before.rate
+
+
+def _after(service: Service, item: PlanItem, now: dt.datetime, account: Account) -> Service:
+    born = service.state in ("none", "terminated")
+    if item.after.state == "none":  # an activation taken back as if it never was
+        return replace(service, state="none", version=service.version + 1)
+    return replace(
+        service,
+        plan_code=item.after.plan_code,
+        tier_code=item.after.tier_code,
+        state=_state(item.after.state),
+        version=service.version + 1,
+        active_since=now if born else service.active_since,
+        billing_from=local_date(now, account.time_zone) if born else service.billing_from,
+    )
+
+
+def _restored(service: Service, item: PlanItem) -> Service:
+    return replace(
+        service,
+        plan_code=item.before.plan_code or service.plan_code,
+        tier_code=item.before.tier_code or service.tier_code,
+        state=_state(item.before.state),
+        version=service.version + 1,
+    )
+
+
+def _state(text: str) -> ServiceState:
+    states: dict[str, ServiceState] = {
+        "none": "none",
+        "active": "active",
+        "suspended": "suspended",
+        "terminated": "terminated",
+    }
+    return states[text]
+
+
+def _payload(service: Service, **more: Any) -> dict[str, Any]:
+    return service_payload(
+        plan=service.plan_code, tier=service.tier_code, state=service.state, **more
+    )
+
+
+def _event(
+    session: Session,
+    order: OrderRow,
+    change: ChangeRow,
+    item: PlanItem,
+    after: Service,
+    evidence: Mapping[str, Sequence[Evidence]],
+) -> NewEvent:
+    kind = "event.reversed" if item.order.reverses else EVENT_TYPES[item.order.kind]
+    plan = find_plan(session, after.plan_code)
+    born = item.order.kind == "activate" and not item.order.reverses
+    return NewEvent(
+        event_id=order.event_id,
+        source=SOURCE,
+        idempotency_key=f"{change.order_id}:{kind}",
+        type=kind,
+        account_id=item.account_id,
+        service_id=change.service_id,
+        service_version=after.version,
+        change_id=change.change_id,
+        reverses_event_id=item.order.reverses,
+        actor=order.actor,
+        reason_code=order.reason_code,
+        price_version_id=item.price_version_id,
+        payload=_payload(
+            after,
+            price_policy=plan.price_policy,
+            rolls_back=item.order.rolls_back,
+            billing_from=after.billing_from if born else None,
+            evidence=tuple(evidence.get(change.service_id, ())),
+        ),
+    )

@@ -1,0 +1,197 @@
+"""Driving devices to a goal: read, take the one next step, read again; the same for every start."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlmodel import Session
+
+from device_templates import section_rate
+from workflows import Crew, Goal, Handle, Observation, Reply
+
+from .database import database_now, writing
+from .journal import note
+from .office import Office
+
+Verb = Literal["prepare", "confirm", "save", "abort"]
+Cause = Literal["unreachable", "foreign section", "foreign confirm", "refused"]
+
+_WORDS = {
+    "prepare": "prepared",
+    "confirm": "confirmed",
+    "save": "saved",
+    "abort": "put back",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One device's share of a pass: a handle (or part of one) and where it is to go."""
+
+    handle: Handle
+    goal: Goal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """The device was read at its goal, in running and startup, with no timer of ours."""
+
+    at: dt.datetime
+    seen: Observation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stuck:
+    """The device is not at its goal and this pass cannot bring it there."""
+
+    cause: Cause
+    reason: str
+    seen: Observation
+
+
+def next_step(goal: Goal, seen: Observation) -> Verb | Cause | Literal["done"]:
+    """Return the one thing to do for a device that was seen like this. Pure.
+
+    The end of a healthy change and the mending of a broken one both come from here.
+    """
+    running = seen.running()
+    if running == "UNREADABLE" or seen.pending == "UNKNOWN":
+        return "unreachable"
+    if running == "OTHER":
+        return "foreign section"
+    if seen.pending == "FOREIGN":
+        return "foreign confirm"
+    if goal == "NEW":
+        if running != "NEW":
+            return "prepare"
+        if seen.pending == "OURS":
+            return "confirm"
+        return "done" if seen.startup() == "NEW" else "save"
+    if running != "OLD" or seen.pending == "OURS":
+        return "abort"
+    return "done" if seen.startup() == "OLD" else "save"
+
+
+def drive(
+    office: Office,
+    crew: Crew,
+    set_id: str,
+    tasks: Mapping[str, Task],
+    known: Mapping[str, Observation],
+) -> dict[str, Arrived | Stuck]:
+    """Bring every device to its goal, all at once, until each has arrived or is stuck.
+
+    `known` holds observations that are still true (devices locked or leased since): they spare
+    the first read. A device that refuses `settings.retries` times is stuck as "refused".
+    """
+    settled: dict[str, Arrived | Stuck] = {}
+    refusals: dict[str, int] = {}
+    seen = dict(known)
+    # every useful path is prepare, confirm, save at the most; the rest of the bound is for retries
+    for _round in range(3 + 2 * office.settings.retries):
+        left = {name: task for name, task in tasks.items() if name not in settled}
+        if not left:
+            break
+        seen.update(_look(office, crew, set_id, left, seen))
+        todo: dict[Verb, dict[str, Handle]] = {}
+        for name, task in left.items():
+            step = next_step(task.goal, seen[name])
+            if step == "done":
+                settled[name] = _arrived(office, name, seen[name])
+            elif step in _WORDS:
+                todo.setdefault(step, {})[name] = task.handle  # type: ignore[arg-type]
+            else:
+                settled[name] = _stuck(office, name, step, seen[name])  # type: ignore[arg-type]
+        for verb, handles in todo.items():
+            replies = crew.verb(verb, handles)
+            _tell_replies(office, set_id, verb, replies)
+            for name, reply in replies.items():
+                refusals[name] = refusals.get(name, 0) + (reply.verdict != "SENT")
+                if refusals[name] >= office.settings.retries:
+                    settled[name] = _given_up(crew, tasks[name], name, reply)
+                seen.pop(name, None)
+    for name, task in tasks.items():
+        if name not in settled:
+            reply = Reply(verdict="REFUSED", reason="never reads back what it was told")
+            settled[name] = _given_up(crew, task, name, reply)
+    return settled
+
+
+def _look(
+    office: Office,
+    crew: Crew,
+    set_id: str,
+    left: Mapping[str, Task],
+    seen: Mapping[str, Observation],
+) -> dict[str, Observation]:
+    found = crew.observe({n: task.handle for n, task in left.items() if n not in seen})
+    with writing(office.engine) as session:
+        for name, observation in found.items():
+            note_observation(session, set_id, name, observation)
+    return found
+
+
+def note_observation(session: Session, set_id: str, name: str, seen: Observation) -> None:
+    """Write down what a device was seen to have."""
+    note(
+        session,
+        set_id,
+        "observed",
+        name,
+        running=seen.running(),
+        startup=seen.startup(),
+        pending=seen.pending,
+        revision=seen.revision,
+        rates={
+            service_id: str(section_rate(item.section)) for service_id, item in seen.items.items()
+        },
+        evidence=dict(seen.evidence),
+    )
+
+
+def _arrived(office: Office, name: str, seen: Observation) -> Arrived:
+    office.tell(name, f"reads {rates_text(seen)} in running and startup")
+    with writing(office.engine) as session:
+        at = database_now(session)
+    return Arrived(at=at, seen=seen)
+
+
+def rates_text(seen: Observation) -> str:
+    """Return the rates of an observation for people: one rate, or how many lines."""
+    rates = {section_rate(item.section) for item in seen.items.values()}
+    if len(rates) == 1:
+        return str(rates.pop())
+    return f"{len(seen.items)} lines"
+
+
+def _stuck(office: Office, name: str, cause: Cause, seen: Observation) -> Stuck:
+    reason = seen.evidence.get("problem", "")
+    if cause == "foreign section":
+        reason = "its configuration is neither the old nor the new one: somebody else edited it"
+    if cause == "foreign confirm":
+        reason = "a commit confirmed of somebody else is running"
+    reason = office.secrets.mask(reason)
+    office.tell(name, f"{cause}: {reason}")
+    return Stuck(cause=cause, reason=reason, seen=seen)
+
+
+def _given_up(crew: Crew, task: Task, name: str, reply: Reply) -> Stuck:
+    seen = crew.observe({name: task.handle})[name]
+    unread = seen.running() == "UNREADABLE"
+    return Stuck(cause="unreachable" if unread else "refused", reason=reply.reason, seen=seen)
+
+
+def _tell_replies(
+    office: Office, set_id: str, verb: Verb, replies: Mapping[str, Reply]
+) -> None:
+    with writing(office.engine) as session:
+        for name, reply in replies.items():
+            reason = office.secrets.mask(reply.reason)
+            note(session, set_id, verb, name, verdict=reply.verdict, reason=reason)
+    for name, reply in replies.items():
+        done = reply.verdict == "SENT"
+        reason = office.secrets.mask(reply.reason)
+        office.tell(name, _WORDS[verb] if done else f"{verb} {reply.verdict.lower()}: {reason}")

@@ -1,0 +1,225 @@
+"""Leases: who may drive a device now. Rules of decisions.md D7; no wall clock is ever compared."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import socket
+import threading
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from sqlalchemy import Engine, delete, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from inventory import BandmasterError, LeaseHeld
+
+from .clock import Clock, boot_id, pid_namespace, process_start
+from .database import database_now, writing
+from .rows import LeaseRow
+from .settings import Settings
+
+
+class LeaseLostError(BandmasterError):
+    """This worker's lease is over: it may not send any more; recovery goes on from the journal."""
+
+    exit_code = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """This process, as other workers can test whether it still lives."""
+
+    owner: str
+    host: str = field(default_factory=socket.gethostname)
+    boot_id: str = field(default_factory=boot_id)
+    pid_namespace: str = field(default_factory=pid_namespace)
+    pid: int = field(default_factory=os.getpid)
+    pid_start: str = field(default_factory=lambda: process_start(os.getpid()))
+
+
+class Leases:
+    """All leases of one set: taken in one transaction or not at all, renewed by a thread.
+
+    Use as a context manager. `fence()` is called before every write to a device: it raises
+    LeaseLostError once the deadline on this machine's own CLOCK_BOOTTIME has passed.
+    `taken_over` names the devices whose former holder was dead: they are drained first.
+    """
+
+    def __init__(
+        self, engine: Engine, clock: Clock, settings: Settings, owner: Owner, purpose: str
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._settings = settings
+        self._owner = owner
+        self._purpose = purpose
+        self._devices: tuple[str, ...] = ()
+        self._deadline_s = 0.0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.taken_over: frozenset[str] = frozenset()
+
+    def acquire(self, devices: frozenset[str], *, wait_s: float) -> None:
+        """Take every lease in one transaction, in device order; LeaseHeld after `wait_s`."""
+        wanted = tuple(sorted(devices))
+        give_up = self._clock.boottime_s() + wait_s
+        watched: dict[str, tuple[str, int, float]] = {}
+        while True:
+            before = self._clock.boottime_s()
+            try:
+                holder = self._try(wanted, watched)
+            except IntegrityError:
+                continue  # somebody inserted the same row at the same moment: look again
+            if holder is None:
+                break
+            if self._clock.boottime_s() >= give_up:
+                raise _held(holder)
+            self._clock.sleep(min(0.5, self._settings.lease_renew_s))
+        self._devices = wanted
+        self._deadline_s = before + self._settings.lease_ttl_s
+
+    def _try(
+        self, wanted: tuple[str, ...], watched: dict[str, tuple[str, int, float]]
+    ) -> LeaseRow | None:
+        """Take all leases, or none and return one that is in the way."""
+        with writing(self._engine) as session:
+            found = session.exec(
+                select(LeaseRow)
+                .where(col(LeaseRow.device).in_(wanted))
+                .order_by(col(LeaseRow.device))
+                .with_for_update()
+            ).all()
+            for row in found:
+                if row.owner != self._owner.owner and not self._dead(row, watched):
+                    return row
+            now = database_now(session)
+            until = now + dt.timedelta(seconds=self._settings.lease_ttl_s)
+            epochs = {row.device: row.epoch for row in found}
+            session.execute(delete(LeaseRow).where(col(LeaseRow.device).in_(wanted)))
+            session.add_all(self._row(name, epochs.get(name, 0) + 1, now, until) for name in wanted)
+        self.taken_over = frozenset(
+            row.device for row in found if row.owner != self._owner.owner
+        )
+        return None
+
+    def _row(self, name: str, epoch: int, now: dt.datetime, until: dt.datetime) -> LeaseRow:
+        return LeaseRow(
+            device=name,
+            owner=self._owner.owner,
+            epoch=epoch,
+            host=self._owner.host,
+            boot_id=self._owner.boot_id,
+            pid_namespace=self._owner.pid_namespace,
+            pid=self._owner.pid,
+            pid_start=self._owner.pid_start,
+            purpose=self._purpose,
+            counter=0,
+            since=now,
+            until=until,
+        )
+
+    def _dead(self, row: LeaseRow, watched: dict[str, tuple[str, int, float]]) -> bool:
+        """Say whether the holder is provably gone, or has let its counter stand still too long."""
+        here = (row.host, row.boot_id, row.pid_namespace) == (
+            self._owner.host,
+            self._owner.boot_id,
+            self._owner.pid_namespace,
+        )
+        if here and process_start(row.pid) != row.pid_start:
+            return True
+        now = self._clock.boottime_s()
+        seen = watched.get(row.device)
+        if seen is None or seen[:2] != (row.owner, row.counter):
+            watched[row.device] = (row.owner, row.counter, now)
+            return False
+        return now - seen[2] >= self._settings.takeover_s
+
+    def start_renewing(self) -> None:
+        """Renew in a thread that touches nothing else, until `release`."""
+        self._thread = threading.Thread(target=self._renew_always, name="leases", daemon=True)
+        self._thread.start()
+
+    def _renew_always(self) -> None:
+        while not self._stop.wait(self._settings.lease_renew_s):
+            try:
+                self.renew()
+            except BandmasterError:
+                return  # the fence closes by itself when the deadline passes
+
+    def renew(self) -> None:
+        """Move the deadline on; LeaseLostError when a row is no longer ours."""
+        before = self._clock.boottime_s()
+        with writing(self._engine) as session:
+            until = database_now(session) + dt.timedelta(seconds=self._settings.lease_ttl_s)
+            result = session.execute(
+                update(LeaseRow)
+                .where(
+                    col(LeaseRow.owner) == self._owner.owner,
+                    col(LeaseRow.device).in_(self._devices),
+                )
+                .values(counter=LeaseRow.counter + 1, until=until)
+            )
+            if result.rowcount != len(self._devices):  # type: ignore[attr-defined]
+                raise LeaseLostError("lease", "another worker has taken over", "")
+        if before > self._deadline_s:
+            # we slept past our own deadline: somebody may have read the counter as dead meanwhile
+            raise LeaseLostError("lease", "this worker slept past its deadline", "")
+        self._deadline_s = before + self._settings.lease_ttl_s
+
+    def fence(self) -> None:
+        """Raise LeaseLostError unless this worker may still send; renew first when it is near."""
+        now = self._clock.boottime_s()
+        if not self._devices or now >= self._deadline_s:
+            raise LeaseLostError(
+                "lease",
+                "this worker's lease is over, so it sends nothing more",
+                "Run: bandmaster recover",
+            )
+
+    def release(self) -> None:
+        """Give all leases back; never raises for a database that is away (they expire)."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        devices, self._devices = self._devices, ()
+        if not devices:
+            return
+        try:
+            with writing(self._engine) as session:
+                session.execute(
+                    delete(LeaseRow).where(
+                        col(LeaseRow.owner) == self._owner.owner, col(LeaseRow.device).in_(devices)
+                    )
+                )
+        except BandmasterError:
+            return  # what is left dies with this process: others see that it is gone
+
+    def __enter__(self) -> Leases:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def list_leases(session: Session) -> tuple[LeaseRow, ...]:
+    """Return all leases, by device."""
+    return tuple(session.exec(select(LeaseRow).order_by(col(LeaseRow.device))))
+
+
+def _held(row: LeaseRow) -> LeaseHeld:
+    return LeaseHeld(
+        row.device,
+        f"is being driven by process {row.pid} on {row.host} for {row.purpose} "
+        f"since {row.since:%H:%M:%SZ}",
+        "Wait until it is done; if that process is dead, run: bandmaster recover",
+    )
+
+

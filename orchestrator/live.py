@@ -1,0 +1,180 @@
+"""The live session: CoA after the decision only, and what the NAS then really gives (D9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from device_templates import AccessSession, ReplyAttribute
+from device_templates import platform as find_platform
+from inventory import UNKNOWN_RATE, Device, DeviceProblem, Rate
+from workflows import CoaReply, Crew, PlanItem, SessionPart
+
+from .database import writing
+from .journal import note
+from .office import Office
+
+Ending = Literal["settled", "no session", "exception", "unreachable"]
+
+TRIES_506 = 3  # Resources Unavailable: the NAS says itself that it may work in a moment
+SESSION_NOT_FOUND = 503
+RESOURCES_UNAVAILABLE = 506
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveTask:
+    """One login's session and the rate it is to have; `gone` = it is to be disconnected."""
+
+    change_id: str
+    part: SessionPart
+    attributes: tuple[ReplyAttribute, ...]
+    rate: Rate
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What became of a login's session, in words a person can act on."""
+
+    ending: Ending
+    text: str
+    rate: Rate = UNKNOWN_RATE
+
+
+def live_task(change_id: str, item: PlanItem, *, back: bool) -> tuple[LiveTask, ...]:
+    """Return the session's share of a change (`back`: of its reversal); none without a login."""
+    if not item.session:
+        return ()
+    part = item.session[0]
+    wanted = item.before if back else item.after
+    other = item.after if back else item.before
+    attributes = part.attributes
+    if back:
+        coa = find_platform(part.platform).coa
+        suspended = wanted.state == "suspended"
+        attributes = coa(other.rate, wanted.rate, suspended) if coa else ()
+    return (
+        LiveTask(
+            change_id=change_id,
+            part=part,
+            attributes=attributes,
+            rate=wanted.rate,
+            gone=part.action == "disconnect" and not back,
+        ),
+    )
+
+
+def drive_sessions(
+    office: Office,
+    crew: Crew,
+    set_id: str,
+    devices: Mapping[str, Device],
+    tasks: tuple[LiveTask, ...],
+) -> dict[str, Live]:
+    """Bring every live session to its rate; by change_id. Sends nothing that already is so."""
+    found = _read(crew, tasks)
+    endings: dict[str, Live] = {}
+    for task in tasks:
+        sessions = found[task.change_id]
+        if isinstance(sessions, DeviceProblem):
+            endings[task.change_id] = Live(ending="unreachable", text=str(sessions))
+            continue
+        endings[task.change_id] = _drive_login(office, crew, set_id, devices, task, sessions)
+    with writing(office.engine) as session:
+        for task in tasks:
+            live = endings[task.change_id]
+            note(
+                session,
+                set_id,
+                "session",
+                task.part.device,
+                change=task.change_id,
+                ending=live.ending,
+                text=live.text,
+                rate=str(live.rate),
+            )
+    for task in tasks:
+        live = endings[task.change_id]
+        office.tell("session", f"{task.part.login} on {task.part.device}: {live.text}")
+    return endings
+
+
+def _read(
+    crew: Crew, tasks: tuple[LiveTask, ...]
+) -> dict[str, tuple[AccessSession, ...] | DeviceProblem]:
+    logins: dict[str, tuple[str, ...]] = {}
+    for task in tasks:
+        logins[task.part.device] = (*logins.get(task.part.device, ()), task.part.login)
+    found = crew.sessions(logins)
+    answer: dict[str, tuple[AccessSession, ...] | DeviceProblem] = {}
+    for task in tasks:
+        seen = found[task.part.device]
+        answer[task.change_id] = (
+            seen if isinstance(seen, DeviceProblem) else seen[task.part.login]
+        )
+    return answer
+
+
+def _drive_login(
+    office: Office,
+    crew: Crew,
+    set_id: str,
+    devices: Mapping[str, Device],
+    task: LiveTask,
+    sessions: tuple[AccessSession, ...],
+) -> Live:
+    if not sessions:
+        return Live(ending="no session", text="not online: the next login gets the new rows")
+    if not task.gone and all(session.rate == task.rate for session in sessions):
+        return Live(ending="settled", text=f"live rate {task.rate}", rate=task.rate)
+    device = devices[task.part.device]
+    for session in sessions:
+        reply = _send(office, device, session, task)
+        with writing(office.engine) as store:
+            note(
+                store,
+                set_id,
+                "coa",
+                device.name,
+                change=task.change_id,
+                acct_session_id=session.acct_session_id,
+                action="disconnect" if task.gone else "coa",
+                answer=reply.kind,
+                error_cause=reply.error_cause,
+            )
+        if reply.kind == "NAK" and reply.error_cause != SESSION_NOT_FOUND:
+            if not task.part.disconnect_if_needed or task.gone:
+                return Live(ending="exception", text=f"NAK {reply.error_cause}: {reply.text}")
+            reply = office.coa(device, session, (), "disconnect")
+    return _after(crew, task, reply)
+
+
+def _send(
+    office: Office, device: Device, session: AccessSession, task: LiveTask
+) -> CoaReply:
+    action = "disconnect" if task.gone else "coa"
+    attributes = () if task.gone else task.attributes
+    reply = office.coa(device, session, attributes, action)
+    for _again in range(TRIES_506 - 1):
+        if reply.kind != "NAK" or reply.error_cause != RESOURCES_UNAVAILABLE:
+            break
+        office.clock.sleep(1)
+        reply = office.coa(device, session, attributes, action)
+    return reply
+
+
+def _after(crew: Crew, task: LiveTask, reply: CoaReply) -> Live:
+    """Read the session once more: an ACK is a hint, the rate it has is the truth."""
+    seen = _read(crew, (task,))[task.change_id]
+    said = "no answer" if reply.kind == "SILENCE" else reply.kind
+    if isinstance(seen, DeviceProblem):
+        return Live(ending="unreachable", text=f"{said}, and the session cannot be read: {seen}")
+    if not seen:
+        return Live(ending="no session", text=f"{said} · session has ended")
+    rate = next((session.rate for session in seen if session.rate != task.rate), task.rate)
+    if task.gone:
+        return Live(ending="exception", text=f"{said}, but the session is still up", rate=rate)
+    if rate == task.rate:
+        return Live(ending="settled", text=f"{said} · live rate {rate}", rate=rate)
+    return Live(ending="exception", text=f"{said}, but the live rate is {rate}", rate=rate)

@@ -1,0 +1,179 @@
+"""Recovery: the same end as a healthy change, begun by whoever finds the set open."""
+
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, select
+
+from inventory import BandmasterError, LeaseHeld
+
+from .coordinator import devices_of
+from .database import database_now, reading, writing
+from .exceptions import list_open
+from .journal import OPEN_STATES, bump_epoch, find_verdict, list_open_sets, load_set, short
+from .office import Office
+from .outcome import Ending, ItemOutcome, Outcome
+from .rows import ChangeRow, SetRow
+from .settle import ensure_decided, settle
+
+CRASHED = {"*": "its worker died before the decision"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What one recovery run did: sets it settled, and sets that others are driving."""
+
+    outcome: Outcome
+    skipped: tuple[str, ...] = ()  # in words: who drives which set
+    waiting: tuple[str, ...] = ()  # applied sets whose settle time is not over, with the seconds
+
+
+def recover(
+    office: Office, *, wait_settle: bool = False, service_ids: frozenset[str] = frozenset()
+) -> Recovered:
+    """Settle every open set that nobody drives, and close what can be closed.
+
+    With `service_ids` only the sets of those services. With `wait_settle` the settle time of
+    applied sets is waited out; else they are listed as waiting. Nothing is forced: a set under a
+    living worker's lease is skipped and named.
+    """
+    with reading(office.engine) as session:
+        set_ids = [
+            set_id
+            for set_id in list_open_sets(session)
+            if not service_ids or service_ids & _services(session, set_id)
+        ]
+    skipped: list[str] = []
+    waiting: list[str] = []
+    done: list[str] = []
+    for set_id in set_ids:
+        try:
+            left_s = recover_set(office, set_id, wait_settle=wait_settle)
+        except LeaseHeld as held:
+            skipped.append(f"{short(set_id, 's')}: {held}")
+            continue
+        done.append(set_id)
+        if left_s > 0:
+            waiting.append(f"{short(set_id, 's')} can be closed in {left_s:.0f} s")
+    with reading(office.engine) as session:
+        items = tuple(item for set_id in done for item in outcomes(session, set_id))
+    return Recovered(
+        outcome=Outcome(items=items), skipped=tuple(skipped), waiting=tuple(waiting)
+    )
+
+
+def recover_set(office: Office, set_id: str, *, wait_settle: bool) -> float:
+    """Settle one open set under fresh leases; return the seconds left until it can be closed."""
+    with reading(office.engine) as session:
+        opened = load_set(session, set_id)
+        devices = devices_of(session, tuple(opened.items.values()))
+    if wait_settle:
+        left_s = _settle_left(office, set_id)
+        if left_s > 0:
+            office.tell("settle", f"waiting {left_s:.0f} s for logins that began before")
+            office.clock.sleep(left_s)
+    with ExitStack() as stack:
+        leases = stack.enter_context(office.leases(f"recovery of {short(set_id, 's')}"))
+        leases.acquire(frozenset(devices), wait_s=0)
+        leases.start_renewing()
+        crew = stack.enter_context(office.crew(tuple(devices.values()), leases.fence))
+        # whoever drove these devices before may still have a command on its way (W4)
+        crew.distrust(frozenset(devices))
+        with writing(office.engine) as session:
+            bump_epoch(session, set_id)
+        with reading(office.engine) as session:
+            verdict = find_verdict(session, set_id)
+        if not verdict:
+            verdict = ensure_decided(office, set_id, CRASHED)
+        office.tell(short(set_id, "s"), f"decision was {verdict}: driving every participant there")
+        left_s = _settle_left(office, set_id)
+        settle(office, crew, set_id, devices, known={}, closing=left_s <= 0)
+    return left_s
+
+
+def _settle_left(office: Office, set_id: str) -> float:
+    """Seconds until every login that could have read old rows has ended (W11)."""
+    with reading(office.engine) as session:
+        opened = load_set(session, set_id)
+        if not any(item.session for item in opened.items.values()):
+            return 0.0
+        applied = [change.applied_at for change in opened.changes if change.applied_at]
+        live = [change for change in opened.changes if change.state in ("COMMITTED", "REVERSED")]
+        if not live:
+            return 0.0
+        if not applied:
+            return float(office.settings.settle_s)
+        over = max(applied) + dt.timedelta(seconds=office.settings.settle_s)
+        return max(0.0, (over - database_now(session)).total_seconds())
+
+
+def _services(session: Session, set_id: str) -> set[str]:
+    return set(
+        session.exec(
+            select(ChangeRow.service_id).where(
+                col(ChangeRow.set_id) == set_id, col(ChangeRow.state).in_(OPEN_STATES)
+            )
+        )
+    )
+
+
+def outcomes(session: Session, set_id: str) -> tuple[ItemOutcome, ...]:
+    """Return what became of each service of a set, as the journal says."""
+    opened = load_set(session, set_id)
+    opens = list_open(session, change_ids=tuple(change.change_id for change in opened.changes))
+    found = []
+    for change in opened.changes:
+        mine = tuple(row.exception_id for row in opens if row.change_id == change.change_id)
+        found.append(
+            ItemOutcome(
+                service_id=change.service_id,
+                change_id=change.change_id,
+                ending=_ending(change),
+                reason=change.refusal,
+                exceptions=mine,
+            )
+        )
+    return tuple(found)
+
+
+def _ending(change: ChangeRow) -> Ending:
+    if change.outcome in ("aborted", "refused", "reversed", "done") and (
+        change.state == "CLOSED" or change.applied_at is not None
+    ):
+        endings: dict[str, Ending] = {
+            "aborted": "aborted",
+            "refused": "refused",
+            "reversed": "reversed",
+            "done": "done",
+        }
+        return endings[change.outcome]
+    return "in doubt"
+
+
+def orphans(session: Session) -> int:
+    """Return how many sets are open: other commands say so in one line (D7)."""
+    return len(list_open_sets(session))
+
+
+def newest_set(session: Session, plan_id: str) -> SetRow | None:
+    """Return the newest set of a plan."""
+    return session.exec(
+        select(SetRow)
+        .where(col(SetRow.plan_id) == plan_id)
+        .order_by(col(SetRow.set_id).desc())
+    ).first()
+
+
+def watch(office: Office) -> None:
+    """Run recovery again and again until a person stops it."""
+    while True:
+        try:
+            found = recover(office)
+            for line in (*found.skipped, *found.waiting):
+                office.tell("recover", line)
+        except BandmasterError as problem:
+            office.tell("recover", str(problem))
+        office.clock.sleep(office.settings.watch_s)

@@ -1,0 +1,89 @@
+"""Turning a reference into its secret at the moment of use, and hiding secrets in any text."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from inventory import BadSettings, SecretRef
+
+MASK = "***"
+
+
+class SecretStore:
+    """Resolves `env:NAME`, `file:/path` (mode 0600) and `keyring:service/name`.
+
+    It remembers what it gave out only to be able to mask it in texts.
+    """
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._given: set[str] = set()
+
+    def __repr__(self) -> str:
+        return "SecretStore(***)"
+
+    def __call__(self, ref: SecretRef) -> str:
+        """Return the secret; BadSettings names the reference, never the value."""
+        if not ref.ref:
+            return ""
+        scheme, _, rest = ref.ref.partition(":")
+        ways = {"env": _from_environment, "file": self._from_file, "keyring": _from_keyring}
+        if scheme not in ways or not rest:
+            raise BadSettings(
+                "secret reference",
+                f"{scheme}: is not a way to keep a secret",
+                "Write env:NAME, file:/path or keyring:service/name.",
+            )
+        secret = ways[scheme](rest)
+        if not secret:
+            raise BadSettings(f"secret {scheme}:{rest}", "is empty", "Set it, then try again.")
+        self._given.add(secret)
+        return secret
+
+    def mask(self, text: str) -> str:
+        """Return `text` with every secret that was given out replaced by ***."""
+        for secret in sorted(self._given, key=len, reverse=True):
+            text = text.replace(secret, MASK)
+        return text
+
+    def _from_file(self, rest: str) -> str:
+        path = Path(rest) if Path(rest).is_absolute() else self._base / rest
+        refuse_open_file(path, f"secret file {path}")
+        return path.read_text(encoding="utf-8").strip()
+
+
+def refuse_open_file(path: Path, thing: str) -> None:
+    """Raise BadSettings unless the file exists and nobody but its owner can read it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise BadSettings(thing, "cannot be read", "Create it with mode 0600.") from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise BadSettings(
+            thing,
+            f"others can read it (mode {stat.S_IMODE(mode):04o})",
+            f"Run: chmod 600 {path}",
+        )
+
+
+def _from_environment(name: str) -> str:
+    if name not in os.environ:
+        raise BadSettings(f"secret env:{name}", "the variable is not set", f"Export {name}.")
+    return os.environ[name]
+
+
+def _from_keyring(rest: str) -> str:
+    import keyring  # noqa: PLC0415  # slow to import, and most sites never use it
+    import keyring.errors  # noqa: PLC0415
+
+    service, _, name = rest.partition("/")
+    try:
+        return keyring.get_password(service, name) or ""
+    except keyring.errors.KeyringError as error:
+        raise BadSettings(
+            f"secret keyring:{rest}",
+            f"the keyring cannot be used: {error}",
+            "Unlock it, or keep the secret as env: or file:.",
+        ) from error

@@ -1,0 +1,93 @@
+"""Settings: one TOML file, found in a fixed order; the environment wins for the database."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from inventory import BadSettings
+
+from .secrets import refuse_open_file
+
+FILE = "bandmaster.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a site can set; spans in seconds."""
+
+    database_url: str = "sqlite:///bandmaster.db"
+    known_hosts: str = "known_hosts"
+    set_max: int = 200  # services decided together at most
+    workers: int = 50  # devices driven at once
+    revert_after_s: int = 300  # whole minutes for Junos
+    confirm_budget_s: int = 30
+    lease_ttl_s: int = 15
+    lease_renew_s: int = 5
+    lease_wait_s: int = 60
+    takeover_s: int = 20  # a counter that stands still for so long belongs to a dead worker
+    settle_s: int = 30  # longest time a login may take that still reads the old rows
+    watch_s: int = 10
+    retries: int = 3  # after the decision, before a refusal becomes a reversal
+    plan_hours: int = 24
+    require_ticket: bool = False
+    path: str = ""  # the file these came from; "" = none, all defaults
+
+
+def find_file() -> Path | None:
+    """Return the settings file in force: ./, then /etc/bandmaster/, then the user's own."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME", "") or Path.home() / ".config")
+    for place in (Path(FILE), Path("/etc/bandmaster") / FILE, config / "bandmaster" / FILE):
+        if place.is_file():
+            return place
+    return None
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the settings; BadSettings names the key. BANDMASTER_DATABASE_URL wins (D14)."""
+    place = path or find_file()
+    values: dict[str, object] = {}
+    if place is not None:
+        values = _read(place)
+        values["path"] = str(place)
+        for name in ("known_hosts",):
+            values[name] = str(place.parent / str(values.get(name, name)))
+    url = os.environ.get("BANDMASTER_DATABASE_URL")
+    if url:
+        values["database_url"] = url
+    return Settings(**values)  # type: ignore[arg-type]  # checked against the fields below
+
+
+def _read(place: Path) -> dict[str, object]:
+    try:
+        found = tomllib.loads(place.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSettings(str(place), f"cannot be read: {error}", "Correct the file.") from error
+    if "@" in str(found.get("database_url", "")):
+        refuse_open_file(place, f"settings file {place} (its database_url may hold a password)")
+    known = {field.name: field.default for field in fields(Settings) if field.name != "path"}
+    for name, value in found.items():
+        if name not in known:
+            raise BadSettings(
+                f"{place}: {name}", "is not a setting", f"Settings are: {', '.join(known)}."
+            )
+        if type(value) is not type(known[name]) or (type(value) is int and value < 0):
+            kind = type(known[name]).__name__
+            raise BadSettings(f"{place}: {name}", f"must be of type {kind}, got {value!r}")
+    _check(place, found)
+    return found
+
+
+def _check(place: Path, found: dict[str, object]) -> None:
+    revert = found.get("revert_after_s", 60)
+    if not isinstance(revert, int) or revert < 60 or revert % 60:  # noqa: PLR2004
+        raise BadSettings(
+            f"{place}: revert_after_s",
+            f"must be a positive multiple of 60, got {revert!r}",
+            "A timer of 0 would be a permanent commit on Junos.",
+        )
+    for name in ("set_max", "workers", "lease_ttl_s", "lease_renew_s", "plan_hours", "retries"):
+        if found.get(name, 1) == 0:
+            raise BadSettings(f"{place}: {name}", "must be at least 1")

@@ -1,0 +1,292 @@
+"""The end of every change, healthy or broken: one verdict, then each participant at its goal."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from inventory import DatabaseProblem, Device
+from workflows import Crew, Goal, Observation
+
+from .database import database_now, reading, writing
+from .decide import abort_set, reverse_changes, shift_effect
+from .drive import Arrived, Stuck, Task, drive
+from .exceptions import open_exception, resolve_settled
+from .journal import (
+    OpenSet,
+    bump_epoch,
+    find_verdict,
+    load_set,
+    move,
+    note,
+    session_name,
+)
+from .live import Live, drive_sessions, live_task
+from .office import Office
+from .rows import ChangeRow, ParticipantRow
+
+DECISION_TRIES = 3
+# which way a change's outcome points once it is closed: only a person's "retry" drives it again
+STANDS = {"done": "COMMITTED", "aborted": "ABORTED", "reversed": "REVERSED"}
+
+
+def ensure_decided(office: Office, set_id: str, refusals: Mapping[str, str]) -> str:
+    """Return the set's verdict; where there is none, make it ABORT.
+
+    The ABORT row waits for a COMMIT still in flight on the same key and loses to it (F12), so
+    afterwards exactly one verdict is durable. The epoch shuts out every older incarnation first.
+    """
+    for last in range(DECISION_TRIES):
+        try:
+            return _decided(office, set_id, refusals)
+        except DatabaseProblem:
+            # a COMMIT in flight holds the key for longer than our lock timeout: ask again
+            if last == DECISION_TRIES - 1:
+                raise
+    raise AssertionError
+
+
+def _decided(office: Office, set_id: str, refusals: Mapping[str, str]) -> str:
+    with writing(office.engine) as session:
+        bump_epoch(session, set_id)
+    try:
+        with writing(office.engine) as session:
+            if not find_verdict(session, set_id):
+                abort_set(session, load_set(session, set_id), refusals)
+                note(session, set_id, "decision", verdict="ABORT", reasons=dict(refusals))
+    except IntegrityError:
+        pass  # the COMMIT has landed after all: what is durable is read below
+    with reading(office.engine) as session:
+        verdict = find_verdict(session, set_id)
+    if not verdict:
+        raise DatabaseProblem("database", "gave no decision", "Run: bandmaster recover")
+    return verdict
+
+
+@dataclass(slots=True)
+class _Pass:
+    """What one pass over a set found; the goal of each change is read once, at its start (W9)."""
+
+    opened: OpenSet
+    changes: tuple[ChangeRow, ...]
+    devices: dict[tuple[str, str], Arrived | Stuck] = field(default_factory=dict)
+    sessions: dict[str, Live] = field(default_factory=dict)
+
+    def of_change(self, change: ChangeRow) -> dict[str, Arrived | Stuck]:
+        """What became of the devices that carry this change's service."""
+        return {
+            name: found
+            for (name, goal), found in self.devices.items()
+            if goal == _goal(change)
+            and change.service_id
+            in {item.service_id for item in self.opened.handles[name].items}
+        }
+
+
+def _stands(change: ChangeRow) -> str:
+    return STANDS[change.outcome] if change.state == "CLOSED" else change.state
+
+
+def _goal(change: ChangeRow) -> Goal:
+    return "NEW" if _stands(change) == "COMMITTED" else "OLD"
+
+
+def settle(
+    office: Office,
+    crew: Crew,
+    set_id: str,
+    devices: Mapping[str, Device],
+    known: Mapping[str, Observation],
+    *,
+    closing: bool = False,
+    retry: str = "",
+) -> None:
+    """Drive every participant of a decided set to its goal and write down what was reached.
+
+    A refusal after the decision becomes a reversal of the changes it concerns, driven at once
+    (W15). What cannot be settled becomes an exception. With `closing`, or for aborted changes,
+    what was read at its goal is closed (D6). `retry` names one change that a person wants driven
+    again, closed or not; otherwise all open changes of the set are.
+    """
+    found = _drive_devices(office, crew, set_id, known, retry)
+    refused = {
+        change.change_id: stuck.reason
+        for change in found.changes
+        if change.state == "COMMITTED"
+        for stuck in found.of_change(change).values()
+        if isinstance(stuck, Stuck) and stuck.cause == "refused"
+    }
+    if refused:
+        with writing(office.engine) as session:
+            why = "; ".join(sorted(set(refused.values())))
+            events = reverse_changes(session, found.opened, tuple(refused), why)
+            note(session, set_id, "reversal", seq=events[-1].seq, changes=sorted(refused), why=why)
+        office.tell("decision", f"reversed for {len(refused)}: {why}")
+        found = _drive_devices(office, crew, set_id, {}, retry)
+    _drive_sessions(office, crew, found, devices)
+    _write_down(office, found, closing=closing)
+
+
+def _drive_devices(
+    office: Office, crew: Crew, set_id: str, known: Mapping[str, Observation], retry: str
+) -> _Pass:
+    with reading(office.engine) as session:
+        opened = load_set(session, set_id)
+    found = _Pass(
+        opened=opened,
+        changes=tuple(
+            change
+            for change in opened.changes
+            if (change.change_id == retry if retry else change.state != "CLOSED")
+        ),
+    )
+    goals: tuple[Goal, ...] = ("NEW", "OLD")
+    for goal in goals:
+        services = {change.service_id for change in found.changes if _goal(change) == goal}
+        tasks = {
+            name: Task(handle=part, goal=goal)
+            for name, handle in opened.handles.items()
+            if (part := handle.subset(services)).items
+        }
+        whole = {
+            name: seen
+            for name, seen in known.items()
+            if name in tasks and len(tasks[name].handle.items) == len(seen.items)
+        }
+        for name, ended in drive(office, crew, set_id, tasks, whole).items():
+            found.devices[name, goal] = ended
+    return found
+
+
+def _drive_sessions(
+    office: Office, crew: Crew, found: _Pass, devices: Mapping[str, Device]
+) -> None:
+    """CoA for decided changes whose devices are where they should be; never for aborted ones."""
+    tasks = tuple(
+        task
+        for change in found.changes
+        if _stands(change) in ("COMMITTED", "REVERSED")
+        and all(isinstance(end, Arrived) for end in found.of_change(change).values())
+        for task in live_task(
+            change.change_id,
+            found.opened.items[change.change_id],
+            back=_stands(change) == "REVERSED",
+        )
+    )
+    if tasks:
+        found.sessions = drive_sessions(office, crew, found.opened.set_id, devices, tasks)
+
+
+def _write_down(office: Office, found: _Pass, *, closing: bool) -> None:
+    opened = found.opened
+    with writing(office.engine) as session:
+        now = database_now(session)
+        _mark_arrivals(session, found)
+        for change in found.changes:
+            excused, unreachable = _excuse(session, opened, found, change)
+            if unreachable or change.state == "CLOSED":
+                continue
+            _mark_applied(session, opened, change, now)
+            if closing or change.state == "ABORTED":
+                _close(session, opened, change, now, excused=excused)
+
+
+def _mark_arrivals(session: Session, found: _Pass) -> None:
+    for (name, goal), ended in found.devices.items():
+        if isinstance(ended, Arrived):
+            session.execute(
+                update(ParticipantRow)
+                .where(
+                    col(ParticipantRow.set_id) == found.opened.set_id,
+                    col(ParticipantRow.name) == name,
+                    col(ParticipantRow.at_goal_since).is_(None),
+                )
+                .values(at_goal_since=ended.at if goal == "NEW" else None)
+            )
+
+
+def _excuse(
+    session: Session, opened: OpenSet, found: _Pass, change: ChangeRow
+) -> tuple[bool, bool]:
+    """Open or settle this change's exceptions; say whether any is open and whether one is away."""
+    item = opened.items[change.change_id]
+    excused = unreachable = False
+    for name, ended in found.of_change(change).items():
+        if isinstance(ended, Arrived):
+            resolve_settled(session, change, name)
+            continue
+        open_exception(session, change, item, name, ended.cause, ended.reason)
+        excused = True
+        unreachable = unreachable or ended.cause == "unreachable"
+    live = found.sessions.get(change.change_id)
+    if live is not None and item.session:
+        name = session_name(change.change_id)
+        if live.ending in ("settled", "no session"):
+            resolve_settled(session, change, name)
+            _settle_session(session, opened, change)
+        else:
+            cause = "unreachable" if live.ending == "unreachable" else "session"
+            open_exception(session, change, item, name, cause, live.text)
+            excused = True
+            unreachable = unreachable or live.ending == "unreachable"
+    return excused, unreachable
+
+
+def _settle_session(session: Session, opened: OpenSet, change: ChangeRow) -> None:
+    session.execute(
+        update(ParticipantRow)
+        .where(
+            col(ParticipantRow.set_id) == opened.set_id,
+            col(ParticipantRow.name) == session_name(change.change_id),
+        )
+        .values(settled=True, at_goal_since=database_now(session))
+    )
+
+
+def _mark_applied(
+    session: Session, opened: OpenSet, change: ChangeRow, now: dt.datetime
+) -> None:
+    if change.applied_at is None:
+        values = {"applied_at": now}
+        if change.state == "COMMITTED":
+            values["outcome"] = "done"  # type: ignore[assignment]
+        move(session, (change.change_id,), opened.epoch, change.state, **values)
+
+
+def _close(
+    session: Session, opened: OpenSet, change: ChangeRow, now: dt.datetime, *, excused: bool
+) -> None:
+    """Claim the goal that was read, if the decision is still the one the pass began with (W9)."""
+    outcome = {"COMMITTED": "done", "ABORTED": "aborted", "REVERSED": "reversed"}[change.state]
+    if change.state == "COMMITTED" and not excused:
+        shift_effect(session, opened, change, _verified_at(session, opened, change) or now)
+    move(
+        session,
+        (change.change_id,),
+        opened.epoch,
+        change.state,
+        state="CLOSED",
+        outcome=outcome,
+        closed_at=now,
+    )
+    note(session, opened.set_id, "closed", change=change.change_id, goal=_goal(change))
+
+
+def _verified_at(
+    session: Session, opened: OpenSet, change: ChangeRow
+) -> dt.datetime | None:
+    """Return when the last participant of the change was first read at its goal (D4)."""
+    names = [name for name, h in opened.handles.items() if h.subset({change.service_id}).items]
+    rows = session.exec(
+        select(ParticipantRow.at_goal_since).where(
+            col(ParticipantRow.set_id) == opened.set_id,
+            col(ParticipantRow.name).in_([*names, session_name(change.change_id)]),
+        )
+    )
+    times = [at for at in rows if at is not None]
+    return max(times) if times else None

@@ -1,0 +1,93 @@
+"""Reading a device: its sections now, and the one truth about it in the course of a change."""
+
+from __future__ import annotations
+
+from device_templates import AccessSession, Objects, Platform, Reading, Section
+from inventory import DeviceProblem, Unreadable
+
+from .participant import (
+    Handle,
+    ItemSeen,
+    Observation,
+    PendingSeen,
+    Seen,
+    Wire,
+    classify,
+)
+
+NOT_READ = ItemSeen(running="UNREADABLE", startup="UNREADABLE")
+
+
+def read_sections(wire: Wire, platform: Platform, objects: tuple[Objects, ...]) -> Reading:
+    """Return what runs on the device for these objects; Unreachable or Unreadable if it cannot."""
+    replies = wire.ask(platform.read("running", objects))
+    return platform.parse("running", objects, replies)
+
+
+def read_sessions(wire: Wire, platform: Platform, login: str) -> tuple[AccessSession, ...]:
+    """Return the login's live sessions as the NAS shows them; none where it keeps no sessions."""
+    if platform.session_read is None or platform.session_parse is None:
+        return ()
+    return platform.session_parse(login, wire.ask(platform.session_read(login)))
+
+
+def observe(
+    wire: Wire, platform: Platform, handle: Handle, *, startup: bool = True
+) -> Observation:
+    """Read running, startup and the revert timer, and say where each item stands.
+
+    Never raises for what a device does: what cannot be read is UNREADABLE. Without `startup` the
+    startup configuration is not asked for and is given as UNREADABLE.
+    """
+    try:
+        pending, revision = wire.pending(handle)
+        running = read_sections(wire, platform, handle.objects()).sections
+        saved = _startup(wire, platform, handle, pending, running) if startup else ()
+    except DeviceProblem as problem:
+        return Observation(
+            pending="UNKNOWN",
+            items={item.service_id: NOT_READ for item in handle.items},
+            evidence={"problem": str(problem)},
+        )
+    return Observation(
+        pending=pending,
+        revision=revision,
+        items={
+            item.service_id: ItemSeen(
+                running=classify(item.before, item.after, running[place]),
+                startup=_classify_saved(handle, place, saved),
+                section=running[place],
+            )
+            for place, item in enumerate(handle.items)
+        },
+    )
+
+
+def _startup(
+    wire: Wire,
+    platform: Platform,
+    handle: Handle,
+    pending: PendingSeen,
+    running: tuple[Section, ...],
+) -> tuple[Section, ...]:
+    if platform.mechanism == "native_confirm":
+        # confirming is saving there: while a timer runs, a reload would bring the old text back
+        armed = pending in ("OURS", "FOREIGN")
+        return tuple(item.before for item in handle.items) if armed else running
+    replies = wire.ask(platform.read("startup", handle.objects()))
+    sections = platform.parse("startup", handle.objects(), replies).sections
+    if len(sections) != len(handle.items):
+        raise Unreadable(handle.device, "the saved configuration lacks some of our objects")
+    return sections
+
+
+def _classify_saved(handle: Handle, place: int, saved: tuple[Section, ...]) -> Seen:
+    if not saved:
+        return "UNREADABLE"
+    item = handle.items[place]
+    return classify(_kept(item.before), _kept(item.after), _kept(saved[place]))
+
+
+def _kept(section: Section) -> Section:
+    """Drop what only the data plane can tell: a saved text has no `programmed` leaf."""
+    return tuple(pair for pair in section if pair[0] != "programmed")
