@@ -3,10 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .catalog import SUSPENDED_TIER, Plan, PricePolicy, PriceVersion, Tier
+from .catalog import SUSPENDED_TIER, BillIn, Plan, PricePolicy, PriceVersion, Proration, Tier
 from .device import CoaTarget, Device, SecretRef, SnmpTarget
 from .errors import (
     BadField,
+    BadFile,
     BadSettings,
     BandmasterError,
     DatabaseProblem,
@@ -48,6 +49,8 @@ from .units import (
 
 if TYPE_CHECKING:
     from .columns import UtcInstant
+    from .importers import ImportBatch, ServiceEntry, parse_files
+    from .importers_keep import Adoption, ImportCount, ImportResult, keep_batch
     from .nornir_plugin import BandmasterInventory, nornir_inventory
     from .radius import (
         AttributeLike,
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
         write_group,
         write_groups,
     )
+    from .search import Hit, find_text
     from .store import (
         accounts_many,
         find_account,
@@ -90,18 +94,25 @@ __all__ = [
     "SUSPENDED_TIER",
     "UNKNOWN_RATE",
     "Account",
+    "Adoption",
     "Attachment",
     "AttributeLike",
     "BadField",
+    "BadFile",
     "BadSettings",
     "BandmasterError",
     "BandmasterInventory",
+    "BillIn",
     "CoaTarget",
     "DatabaseProblem",
     "Device",
     "DeviceProblem",
+    "Hit",
     "HostKeyChanged",
     "HostKeyUnknown",
+    "ImportBatch",
+    "ImportCount",
+    "ImportResult",
     "KeyConflict",
     "LeaseHeld",
     "LedgerBroken",
@@ -115,6 +126,7 @@ __all__ = [
     "PricePolicy",
     "PriceVersion",
     "ProfileMissing",
+    "Proration",
     "RadiusAttribute",
     "RadiusBinding",
     "RadiusLogin",
@@ -122,6 +134,7 @@ __all__ = [
     "Refused",
     "SecretRef",
     "Service",
+    "ServiceEntry",
     "ServiceState",
     "SnmpTarget",
     "StalePlan",
@@ -144,9 +157,11 @@ __all__ = [
     "find_legal_entity",
     "find_plan",
     "find_service",
+    "find_text",
     "find_tier",
     "group_name",
     "instant_text",
+    "keep_batch",
     "keep_services",
     "list_devices",
     "list_plans",
@@ -158,6 +173,7 @@ __all__ = [
     "nornir_inventory",
     "open_sessions",
     "open_sessions_many",
+    "parse_files",
     "parse_instant",
     "password_refs",
     "read_groups",
@@ -174,6 +190,17 @@ __all__ = [
 # loaded at first use, because a command line's `--help` must not wait for SQLAlchemy or Nornir
 _LATER = {
     "columns": ("UtcInstant",),
+    "importers": (
+        "ImportBatch",
+        "ServiceEntry",
+        "parse_files",
+    ),
+    "importers_keep": (
+        "Adoption",
+        "ImportCount",
+        "ImportResult",
+        "keep_batch",
+    ),
     "nornir_plugin": (
         "BandmasterInventory",
         "nornir_inventory",
@@ -196,6 +223,10 @@ _LATER = {
         "unbind_many",
         "write_group",
         "write_groups",
+    ),
+    "search": (
+        "Hit",
+        "find_text",
     ),
     "store": (
         "accounts_many",

@@ -33,6 +33,19 @@ class BadField(WrongUse):
     """A field's value is not of its type or outside its allow-list: correct the field."""
 
 
+class BadFile(WrongUse):
+    """A file cannot be imported as it stands: correct the lines named and import it again.
+
+    `problems` has one text per problem, `FILE:LINE: FIELD: what is wrong`, in the order of lines.
+    """
+
+    def __init__(
+        self, thing: str, problem: str, remedy: str = "", problems: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(thing, problem, remedy)
+        self.problems = problems
+
+
 class BadSettings(WrongUse):
     """Settings or a secret's file are missing or unsafe: correct them."""
 

@@ -46,14 +46,20 @@ def services_many(session: Session, service_ids: Sequence[str]) -> tuple[Service
 
     Raises UnknownName for the first id that is not known.
     """
-    found: dict[str, Service] = {}
-    for part in chunks(tuple(dict.fromkeys(service_ids))):
-        for service in _services(session, (LINE.c.service_id.in_(part),)):
-            found[service.service_id] = service
+    found = services_known(session, service_ids)
     for service_id in service_ids:
         if service_id not in found:
             raise unknown(session, "service", LINE.c.service_id, service_id)
     return tuple(found[service_id] for service_id in service_ids)
+
+
+def services_known(session: Session, service_ids: Iterable[str]) -> dict[str, Service]:
+    """Return those of the services that are known, by service_id."""
+    return {
+        service.service_id: service
+        for part in chunks(sorted(set(service_ids)))
+        for service in _services(session, (LINE.c.service_id.in_(part),))
+    }
 
 
 def list_services(
@@ -102,13 +108,19 @@ def find_account(session: Session, account_id: str) -> Account:
 def accounts_many(session: Session, account_ids: Iterable[str]) -> dict[str, Account]:
     """Return the accounts by id, one query per thousand; UnknownName for one not known."""
     wanted = sorted(set(account_ids))
-    found: dict[str, Account] = {}
-    for part in chunks(wanted):
-        rows = session.execute(select(ACCOUNT).where(ACCOUNT.c.account_id.in_(part)))
-        found |= {row["account_id"]: Account(**row) for row in rows.mappings()}
+    found = accounts_known(session, wanted)
     for account_id in wanted:
         if account_id not in found:
             raise unknown(session, "account", ACCOUNT.c.account_id, account_id)
+    return found
+
+
+def accounts_known(session: Session, account_ids: Iterable[str]) -> dict[str, Account]:
+    """Return those of the accounts that are known, by id."""
+    found: dict[str, Account] = {}
+    for part in chunks(sorted(set(account_ids))):
+        rows = session.execute(select(ACCOUNT).where(ACCOUNT.c.account_id.in_(part)))
+        found |= {row["account_id"]: Account(**row) for row in rows.mappings()}
     return found
 
 
