@@ -25,6 +25,19 @@ from .ledger import (
     tail,
 )
 from .payload import Evidence, service_payload, shift_payload
+from .preview import MoneyLine, MoneyPreview, preview, price_difference
+from .proration import (
+    Charged,
+    Period,
+    PricedLine,
+    charged_history,
+    midnight,
+    period_holding,
+    price_history,
+    price_plan,
+    prorate,
+    round_half_up,
+)
 from .rows import BillingEvent, ConsumerCursor, LedgerHead
 
 __all__ = [
@@ -35,15 +48,21 @@ __all__ = [
     "TRANSITIONS",
     "WHEN_RECORDED",
     "BillingEvent",
+    "Charged",
     "ConsumerCursor",
     "Evidence",
     "FoldedService",
     "Head",
     "LedgerEvent",
     "LedgerHead",
+    "MoneyLine",
+    "MoneyPreview",
     "NewEvent",
+    "Period",
+    "PricedLine",
     "Step",
     "append",
+    "charged_history",
     "check_transition",
     "ddl",
     "find_by_change",
@@ -53,6 +72,14 @@ __all__ = [
     "find_event",
     "fold_service",
     "ledger_head",
+    "midnight",
+    "period_holding",
+    "preview",
+    "price_difference",
+    "price_history",
+    "price_plan",
+    "prorate",
+    "round_half_up",
     "service_payload",
     "shift_payload",
     "tail",

@@ -23,7 +23,8 @@ class Step:
     tier_code: str
     state: ServiceState
     event_id: str
-    price_version_id: str  # "" = the price policy is not `pinned`
+    price_version_id: str = ""  # set where the price policy is `pinned`
+    billing_from: dt.date | None = None  # the first local date we bill, said by what starts it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,8 @@ def _after(
     before: FoldedService, event: LedgerEvent, shifts: Mapping[str, dt.datetime]
 ) -> FoldedService:
     payload = event.payload
+    first = payload.get("billing_from")
+    billing_from = dt.date.fromisoformat(first) if first else None
     try:
         check_transition(event.service_id, event.type, before.state, payload["state"])
     except Refused as error:
@@ -106,6 +109,7 @@ def _after(
         state=payload["state"],
         event_id=event.event_id,
         price_version_id=event.price_version_id,
+        billing_from=billing_from,
     )
     after = replace(
         before,
@@ -118,8 +122,6 @@ def _after(
     )
     if event.type not in _STARTS:
         return after
-    first = payload.get("billing_from")
-    billing_from = dt.date.fromisoformat(first) if first else None
     return replace(after, active_since=step.since, billing_from=billing_from)
 
 

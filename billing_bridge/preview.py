@@ -1,0 +1,210 @@
+"""What a change will cost: the price of the history with it, less the price of it without."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from inventory import Account, Plan, Proration, Refused, UnknownName, local_date
+
+from .proration import Charged, Period, PricedLine, period_holding, price_history
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoneyLine:
+    """One line of a preview; `amount_minor` is negative for a credit.
+
+    full_amount x numerator / denominator explains it; the amount itself is what remains owed less
+    what was billed, so that nothing is lost in rounding. `plan_code` "" = what was billed before
+    differs from the price of the history, and this line settles it. Dates are local, half-open.
+    """
+
+    kind: Literal["credit", "charge"]
+    plan_code: str
+    amount_minor: int
+    numerator: int
+    denominator: int
+    unit: Proration
+    from_date: dt.date
+    until_date: dt.date
+    full_amount_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoneyPreview:
+    """The money of one change in the period that holds its planning, and every period after.
+
+    `then_minor` is the full price per `then_months` months from `period_until` on; 0 = nothing.
+    """
+
+    lines: tuple[MoneyLine, ...]
+    net_minor: int
+    currency: str
+    exponent: int
+    period_from: dt.date
+    period_until: dt.date
+    then_minor: int
+    then_months: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the preview as JSON values; `from_json` reads it back."""
+        values = asdict(self)
+        values["lines"] = [_dates_to_text(line) for line in values["lines"]]
+        return _dates_to_text(values)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> MoneyPreview:
+        """Return the preview that `to_json` wrote."""
+        lines = tuple(
+            MoneyLine(**(line | _dates(line, "from_date", "until_date")))
+            for line in values["lines"]
+        )
+        dates = _dates(values, "period_from", "period_until")
+        return cls(**({**values, "lines": lines} | dates))
+
+
+def preview(  # noqa: PLR0913  # the facts of one change, each by name
+    account: Account,
+    plans: Mapping[str, Plan],
+    history: Sequence[Charged],
+    *,
+    at: dt.datetime,
+    plan_code: str,
+    price_version_id: str = "",
+    billed_minor: int | None = None,
+) -> MoneyPreview:
+    """Return the money of charging `plan_code` from `at` on; "" = charge nothing any more.
+
+    One call serves activation (empty history), tier change, suspension ("" is the policy `stop`),
+    resumption and termination. `history` ascends: see `charged_history`. Of plans billed in
+    advance the price of the history so far counts as billed, unless `billed_minor` says what was
+    billed for this period; plans in arrears give charges only (D11).
+    Raises Refused (no price, two currencies), UnknownName (plan or price version).
+    """
+    since = max([at, *(entry.since for entry in history)])
+    changed = Charged(since=since, plan_code=plan_code, price_version_id=price_version_id)
+    on = local_date(at, account.time_zone)
+    return price_difference(
+        account, plans, history, (*history, changed), on=on, billed_minor=billed_minor
+    )
+
+
+def price_difference(  # noqa: PLR0913  # the facts of one change, each by name
+    account: Account,
+    plans: Mapping[str, Plan],
+    before: Sequence[Charged],
+    after: Sequence[Charged],
+    *,
+    on: dt.date,
+    billed_minor: int | None = None,
+) -> MoneyPreview:
+    """Return the money between two histories in the period that holds the local date `on`."""
+    named = [entry for entry in (*after, *before) if entry.plan_code]
+    if not named:
+        raise Refused(account.account_id, "has nothing that could be charged or credited")
+    money = {(_plan(plans, e).currency, _plan(plans, e).exponent) for e in named}
+    if len(money) != 1:
+        raise Refused(account.account_id, "has plans in different currencies", "Bill them apart.")
+    ((currency, exponent),) = money
+    last = after[-1] if after and after[-1].plan_code else named[-1]
+    period = period_holding(on, account.cycle_day, _plan(plans, last).period_months)
+    billed = [
+        line
+        for line in price_history(before, plans, account, on)
+        if plans[line.plan_code].bill_in == "advance"
+    ]
+    lines = _lines(billed, price_history(after, plans, account, on))
+    if billed_minor is not None:
+        lines += _settling(sum(line.amount_minor for line in billed) - billed_minor, period)
+    continues = bool(after) and after[-1].plan_code != ""
+    return MoneyPreview(
+        lines=tuple(lines),
+        net_minor=sum(line.amount_minor for line in lines),
+        currency=currency,
+        exponent=exponent,
+        period_from=period.start,
+        period_until=period.until,
+        then_minor=_then(plans, after[-1], period) if continues else 0,
+        then_months=_plan(plans, last).period_months,
+    )
+
+
+def _plan(plans: Mapping[str, Plan], entry: Charged) -> Plan:
+    if entry.plan_code not in plans:
+        raise UnknownName(entry.plan_code, "is not a known plan")
+    return plans[entry.plan_code]
+
+
+def _then(plans: Mapping[str, Plan], entry: Charged, period: Period) -> int:
+    plan = _plan(plans, entry)
+    pinned = [p for p in plan.prices if p.price_version_id == entry.price_version_id]
+    return (pinned[0] if pinned else plan.price_on(period.until)).amount_minor
+
+
+def _lines(billed: Sequence[PricedLine], owed: Sequence[PricedLine]) -> list[MoneyLine]:
+    """Credits first, then charges; a stretch that costs what it did gives no line."""
+    was = {(line.plan_code, line.price_version_id, line.since): line for line in billed}
+    now = {(line.plan_code, line.price_version_id, line.since): line for line in owed}
+    credits_: list[MoneyLine] = []
+    charges: list[MoneyLine] = []
+    for key in sorted(was.keys() | now.keys(), key=lambda each: (each[2], each[0], each[1])):
+        line = _difference(was.get(key), now.get(key))
+        if line.amount_minor or line.numerator:
+            (credits_ if line.kind == "credit" else charges).append(line)
+    return [*credits_, *charges]
+
+
+def _difference(was: PricedLine | None, now: PricedLine | None) -> MoneyLine:
+    """Of a stretch that became shorter or longer, the part by which it did."""
+    shown = was or now
+    if shown is None:
+        msg = "a difference needs a line"
+        raise ValueError(msg)
+    start, end = shown.from_date, shown.until_date
+    if was is not None and now is not None:
+        start, end = sorted((was.until_date, now.until_date))
+    owed = (now.amount_minor if now else 0) - (was.amount_minor if was else 0)
+    units = (now.numerator if now else 0) - (was.numerator if was else 0)
+    return MoneyLine(
+        kind="charge" if units > 0 else "credit",
+        plan_code=shown.plan_code,
+        amount_minor=owed,
+        numerator=abs(units),
+        denominator=shown.denominator,
+        unit=shown.unit,
+        from_date=start,
+        until_date=end,
+        full_amount_minor=shown.full_amount_minor,
+    )
+
+
+def _settling(owed_minor: int, period: Period) -> list[MoneyLine]:
+    if owed_minor == 0:
+        return []
+    days = (period.until - period.start).days
+    return [
+        MoneyLine(
+            kind="charge" if owed_minor > 0 else "credit",
+            plan_code="",
+            amount_minor=owed_minor,
+            numerator=days,
+            denominator=days,
+            unit="day",
+            from_date=period.start,
+            until_date=period.until,
+            full_amount_minor=abs(owed_minor),
+        )
+    ]
+
+
+def _dates_to_text(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, dt.date) else value
+        for name, value in values.items()
+    }
+
+
+def _dates(values: Mapping[str, Any], *names: str) -> dict[str, dt.date]:
+    return {name: dt.date.fromisoformat(values[name]) for name in names}
