@@ -49,7 +49,15 @@ class _Class:
 class _Link:
     up: bool = False
     known: bool = False  # that it exists, and whether it is up
-    classes: dict[str, _Class] = field(default_factory=dict)
+    # as printed: what others shape on the interface need not be a rate that we understand
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def htb(self, minor: str) -> _Class | None:
+        """Return the class of that number; Unreadable if its rate is not understood."""
+        if minor not in self.classes:
+            return None
+        prio, rate, rate_unit, ceil, ceil_unit = self.classes[minor]
+        return _Class(rate_kbps=_kbps(rate, rate_unit), ceil_kbps=_kbps(ceil, ceil_unit), prio=prio)
 
 
 def ifb(interface: str) -> str:
@@ -137,7 +145,7 @@ def _running(name: str, lines: list[str]) -> Iterator[tuple[str, _Link]]:
                 raise unreadable(PLATFORM_NAME, f"another link came instead of {name}")
             yield name, _Link(known=True, up="UP" in found[2].split(","))
         elif found := _CLASS.fullmatch(f"{line} "):
-            yield name, _Link(classes={found[1]: _class(*found.groups()[1:])})
+            yield name, _Link(classes={found[1]: found.groups("0")[1:]})
         elif line.startswith("class htb 1:"):
             raise unreadable(PLATFORM_NAME, f"a class of {name} is not understood")
 
@@ -146,15 +154,11 @@ def _saved(name: str, lines: list[str]) -> Iterator[tuple[str, _Link]]:
     for line in lines:
         if found := _SAVED_CLASS.fullmatch(line):
             if found[1] in (name, ifb(name)):
-                yield found[1], _Link(classes={found[2]: _class(*found.groups()[2:])})
+                yield found[1], _Link(classes={found[2]: found.groups("0")[2:]})
         elif (found := _SAVED_LINK.fullmatch(line)) and found[1] == name:
             yield name, _Link(known=True, up=found[2] == "up")
         elif not line.startswith("#"):
             raise unreadable(PLATFORM_NAME, f"a saved line of {name} is not understood")
-
-
-def _class(prio: str | None, rate: str, unit: str, ceil: str, ceil_unit: str) -> _Class:
-    return _Class(rate_kbps=_kbps(rate, unit), ceil_kbps=_kbps(ceil, ceil_unit), prio=prio or "0")
 
 
 def _kbps(number: str, unit: str) -> int:
@@ -172,7 +176,7 @@ def _section(objects: Objects, links: Mapping[str, _Link]) -> Section:
     """
     interface, minor = str(objects["interface"]), str(objects["class_minor"])
     link, back = links.get(interface, _Link()), links.get(ifb(interface), _Link())
-    down, up = link.classes.get(minor), back.classes.get(minor)
+    down, up = link.htb(minor), back.htb(minor)
     if down is None or up is None or not link.known:
         return ()
     leaves = {"state": "on" if link.up else "off"}
@@ -210,9 +214,8 @@ def session_parse(login: str, replies: tuple[str, ...]) -> tuple[AccessSession, 
     links: dict[str, _Link] = {}
     for name, lines in _blocks(f"dev {tail}"):
         _take(links, name, lines, saved=False)
-    wanted = (links.get(interface), links.get(ifb(interface)))
-    rates = [link.classes.get(SESSION_MINOR) if link else None for link in wanted]
-    down, up = rates
+    down = links.get(interface, _Link()).htb(SESSION_MINOR)
+    up = links.get(ifb(interface), _Link()).htb(SESSION_MINOR)
     if not facts.get("session") or down is None or up is None:
         raise unreadable(PLATFORM_NAME, "a session came without its id, interface or classes")
     return (
