@@ -32,7 +32,7 @@ NO_SESSION = 503
 NO_RESOURCES = 506
 _NAMES_A_SESSION = ("Acct-Session-Id", "User-Name", "Framed-IP-Address", "NAS-Port-Id")
 _NAMES_THE_NAS = ("NAS-IP-Address", "NAS-Identifier")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,63}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+_SHELL = ("sh", "-c")
 _POLL_S = 0.02
 _KILL_AFTER_S = 10.0
 _TCP_LISTEN = "0A"
@@ -26,17 +28,35 @@ class LabError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where commands run: this machine as it is, or a network namespace with its own host name."""
+    """Where commands run: this machine as it is, or a namespace with a host name of its own.
+
+    `own` are pairs (directory here, directory there): what is there is this place's alone.
+    """
 
     namespace: str = ""
     hostname: str = ""
+    own: tuple[tuple[Path, Path], ...] = ()
 
     def command(self, *argv: str) -> tuple[str, ...]:
         """The command line that runs `argv` in this place, keeping its process id."""
         if not self.namespace:
             return argv
-        named = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.hostname)
-        return ("ip", "netns", "exec", self.namespace, *named, *argv)
+        steps = [f"hostname {shlex.quote(self.hostname)}"]
+        # `ip netns exec` has made a mount namespace already: nobody else sees these mounts.
+        steps += [shlex.join(("mount", "--bind", *map(str, pair))) for pair in self.own]
+        script = " && ".join((*steps, 'exec "$@"'))
+        return (
+            "ip",
+            "netns",
+            "exec",
+            self.namespace,
+            "unshare",
+            "--uts",
+            *_SHELL,
+            script,
+            "sh",
+            *argv,
+        )
 
 
 HERE = Place()

@@ -65,8 +65,6 @@ class NasAgent:
         """Stop; the agent ends its sessions first."""
         self._daemon.stop()
         self._control.unlink(missing_ok=True)
-        for line in self._lines:
-            (SESSIONS_DIR / line["login"]).unlink(missing_ok=True)
 
     def describe(self) -> Json:
         """How to send it CoA, and how to make a subscriber log in and out."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +13,12 @@ from lab.servers.daemon import Daemon, Place, kept_secret
 from lab.topology import Node, Topology
 
 Json = dict[str, Any]
+# What programs on a node write there must neither reach this machine nor other nodes.
+OWN_DIRECTORIES = (
+    Path("/etc/bandmaster"),
+    Path("/run/bandmaster"),
+    Path("/run/access-sessions"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +32,18 @@ class Site:
     @property
     def place(self) -> Place:
         """Where the node's servers run."""
-        return self.node.place
+        return replace(self.node.place, own=tuple(self._own(path) for path in OWN_DIRECTORIES))
+
+    def _own(self, path: Path) -> tuple[Path, Path]:
+        return self.state_dir / self.node.name / "own" / path.relative_to("/"), path
+
+    def prepare(self) -> None:
+        """Make the node's own directories as after a boot: what was in /run is gone."""
+        for here, there in self.place.own:
+            if there.is_relative_to("/run"):
+                shutil.rmtree(here, ignore_errors=True)
+            here.mkdir(parents=True, exist_ok=True)
+            there.mkdir(parents=True, exist_ok=True)  # only to be mounted upon
 
     def directory(self, server: str) -> Path:
         """A directory of this server's own, closed to other users."""
@@ -63,6 +82,13 @@ class Server(Protocol):
     @property
     def daemons(self) -> tuple[Daemon, ...]:
         """Its processes."""
+
+
+def forget_mount_points() -> None:
+    """Take away the empty directories on this machine that nodes mounted their own upon."""
+    for path in OWN_DIRECTORIES:
+        with suppress(OSError):  # not there, or somebody keeps something in it
+            path.rmdir()
 
 
 def make_server(name: str, site: Site) -> Server:
