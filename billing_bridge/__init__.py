@@ -11,7 +11,7 @@ from .event import (
     NewEvent,
     check_transition,
 )
-from .fold import FoldedService, Step, fold_service
+from .fold import FoldedService, Step, acts, fold_service
 from .guards import ddl, undo_ddl
 from .ledger import (
     Head,
@@ -61,6 +61,7 @@ __all__ = [
     "Period",
     "PricedLine",
     "Step",
+    "acts",
     "append",
     "charged_history",
     "check_transition",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from sqlmodel import Session, col, select
 
-from billing_bridge import head_seq
+from billing_bridge import ledger_head
 from inventory import OnHold, OpenChange, Refused, StalePlan, UnknownName
 from workflows import ChangePlan, PlanItem, plan_from_json
 
@@ -70,7 +71,7 @@ def apply_plan(
 def cut(items: tuple[PlanItem, ...], limit: int) -> tuple[tuple[PlanItem, ...], ...]:
     """Sort by (BNG, OLT, service) and cut after `limit` services (D2)."""
 
-    def place(item: PlanItem) -> tuple[object, ...]:
+    def place(item: PlanItem) -> tuple[tuple[str, ...], str]:
         return (tuple(part.device for part in item.devices), item.order.service_id)
 
     ordered = sorted(items, key=place)
@@ -123,7 +124,9 @@ def refuse_blocked(office: Office, items: tuple[PlanItem, ...]) -> None:
             problem = blocked(session, service_id)
             if problem is not None:
                 raise problem
-        held = held_by(session, items)
+        names = {part.device for item in items for part in item.devices}
+        names |= {part.device for item in items for part in item.session}
+        held = held_by(session, names)
         if held is not None:
             raise held
 
@@ -163,9 +166,8 @@ def blocked(session: Session, service_id: str) -> OpenChange | None:
     return None
 
 
-def held_by(session: Session, items: tuple[PlanItem, ...]) -> OnHold | None:
-    """Return the hold that stands in the way of these items."""
-    devices = {part.device for item in items for part in (*item.devices, *item.session)}
+def held_by(session: Session, devices: AbstractSet[str]) -> OnHold | None:
+    """Return the hold that stands in the way of these devices."""
     for row in session.exec(select(HoldRow)):
         if row.device == "*" or row.device in devices:
             where = "everything" if row.device == "*" else row.device
@@ -248,7 +250,7 @@ def _set_outcomes(
 
 def _last_seq(office: Office) -> int:
     with reading(office.engine) as session:
-        return head_seq(session)
+        return ledger_head(session).seq
 
 
 def cancel_plan(office: Office, plan_id: str) -> None:

@@ -22,7 +22,9 @@ def import_files(office: Office, paths: Sequence[Path], actor: str) -> ImportRes
     """
     with reading(office.engine) as session:
         known = list_devices(session)
-    batch = parse_files(paths, check_attachment, known_devices=known, platforms=frozenset(platforms()))
+    batch = parse_files(
+        paths, check_attachment, known_devices=known, platforms=frozenset(platforms())
+    )
     passwords = {
         entry.service_id: office.secrets(entry.password)
         for entry in batch.services
@@ -31,8 +33,8 @@ def import_files(office: Office, paths: Sequence[Path], actor: str) -> ImportRes
     with writing(office.engine) as session:
         result = keep_batch(session, batch)
         adopt(session, result.adoptions, passwords, actor)
-        if result.adoptions or any(result.new.values()) or any(result.changed.values()):
-            audit(session, actor, "import", ", ".join(path.name for path in paths), str(result))
+        counted = ", ".join(str(count) for count in result.counts)
+        audit(session, actor, "import", ", ".join(path.name for path in paths), counted)
     return result
 
 

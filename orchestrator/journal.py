@@ -257,10 +257,15 @@ def order_row(session: Session, order: Order, plan_id: str, now: dt.datetime) ->
             created_at=now,
         )
         session.add(known)
+    refuse_other_payload(known, order)
+    return known
+
+
+def refuse_other_payload(known: OrderRow, order: Order) -> None:
+    """Raise KeyConflict unless the order asks for exactly what its key was first used for."""
     if known.payload_hash != order.payload_hash():
         raise KeyConflict(
             f"idempotency key {order.idempotency_key}",
             f"was used on {known.created_at:%Y-%m-%d %H:%M}Z for another request",
             "Use another key, or repeat the first request exactly.",
         )
-    return known

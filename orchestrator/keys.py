@@ -16,7 +16,7 @@ def enroll_key(
     office: Office,
     device_name: str,
     actor: str,
-    accept: Callable[[HostKey, HostKey | None], bool],
+    accept: Callable[[HostKey, tuple[HostKey, ...]], bool],
 ) -> HostKey | None:
     """Read the key a device shows now and believe it from here on, if `accept(new, old)` says so.
 
@@ -30,7 +30,7 @@ def enroll_key(
     if not accept(new, old):
         return None
     enroll(known_hosts, device.host, device.port, new)
-    was = old.fingerprint if old else "none"
+    was = ", ".join(key.fingerprint for key in old) or "none"
     with writing(office.engine) as session:
         audit(session, actor, "enroll-key", device.name, f"{was} -> {new.fingerprint}")
     return new

@@ -29,7 +29,7 @@ from .participant import (
     handle_json,
 )
 from .tasks import Crew, CrewSettings, Fence, no_fence
-from .transports import CoaReply, HostKey, send_coa
+from .transports import CoaReply, HostKey, enroll, enrolled, scan, send_coa
 
 __all__ = [
     "ENDS",
@@ -59,6 +59,8 @@ __all__ = [
     "check_start",
     "classify",
     "design",
+    "enroll",
+    "enrolled",
     "handle_from_json",
     "handle_json",
     "item_from_json",
@@ -66,5 +68,6 @@ __all__ = [
     "no_fence",
     "plan_from_json",
     "plan_json",
+    "scan",
     "send_coa",
 ]
