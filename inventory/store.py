@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, distinct, func, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from .catalog import SUSPENDED_TIER, Plan, PriceVersion, Tier
@@ -202,7 +202,7 @@ def unknown(session: Session, kind: str, column: ColumnElement[Any], name: str) 
     start = select(column).where(column.like(like_pattern(name[:2])[1:], escape="\\"))
     names = list(session.execute(start.distinct().limit(_LOOKED_AT)).scalars())
     if not names:
-        names = list(session.execute(select(distinct(column)).limit(_LOOKED_AT)).scalars())
+        names = list(session.execute(select(column).distinct().limit(_LOOKED_AT)).scalars())
     near = difflib.get_close_matches(name[:_SHOWN], names, n=3, cutoff=0.6)
     # what was typed may hold anything: shown escaped, so that it cannot steer the terminal
     shown = name if name.isprintable() and len(name) <= _SHOWN else ascii(name[:_SHOWN])
