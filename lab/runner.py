@@ -49,6 +49,7 @@ class Lab:
     def __init__(self, state_dir: Path, topology: Topology | None = None) -> None:
         self.topology = topology or read_topology()
         self.state_dir = state_dir.resolve()
+        self._child: subprocess.Popen[bytes] | None = None
         self._lock_path = Path(f"/run/bandmaster-lab-{self.topology.name}.lock")
 
     @property
@@ -94,6 +95,8 @@ class Lab:
             if not wait_until(lambda: not self._holder()["pid"], _DOWN_S):
                 reason = f"process {holder['pid']} does not end, see {holder['state_dir']}/lab.log"
                 raise LabError(reason)
+        if self._child:  # it has let go of the lock: it is ending
+            self._child.wait(_DOWN_S)
         self._sweep()
 
     def clean(self) -> None:
@@ -215,7 +218,7 @@ class Lab:
         self.facts_path.unlink(missing_ok=True)
         log_path = self.state_dir / "lab.log"
         with log_path.open("wb") as log:
-            child = subprocess.Popen(
+            self._child = child = subprocess.Popen(
                 (
                     *(sys.executable, "-m", "lab", "supervise", "--state", str(self.state_dir)),
                     *("--topology", str(self.topology.path)),
