@@ -297,27 +297,21 @@ def _service(
     reader: Reader, devices: Mapping[str, Device], check: CheckAttachment
 ) -> tuple[str, ServiceEntry]:
     service_id = reader.code("id")
+    login = reader.code("login", "")
     attachments: dict[str, Attachment] = {}
     for item in reader.items("attachments"):
-        attachment = _attachment(item, service_id, devices, check)
+        attachment = _attachment(item, service_id, login, devices, check)
         if attachment.role in attachments:
             item.bad("role", f"a service has one {attachment.role}, this is the second")
         attachments[attachment.role] = attachment
     entry = ServiceEntry(
         service_id=service_id,
         account_id=reader.code("account"),
-        login=reader.code("login", ""),
+        login=login,
         password=reader.secret("password"),
         attachments=tuple(attachments[role] for role in sorted(attachments)),
         live=_live(reader),
     )
-    for attachment in entry.attachments:
-        if not attachment.objects and not (attachment.role == "bng" and entry.login):
-            reader.bad(
-                "attachments",
-                f"{attachment.device} has no fields: only a bng of a service with a login may do "
-                "without, where RADIUS alone carries the rate",
-            )
     return service_id, entry
 
 
@@ -337,7 +331,11 @@ def _live(reader: Reader) -> Live | None:
 
 
 def _attachment(
-    reader: Reader, service_id: str, devices: Mapping[str, Device], check: CheckAttachment
+    reader: Reader,
+    service_id: str,
+    login: str,
+    devices: Mapping[str, Device],
+    check: CheckAttachment,
 ) -> Attachment:
     role = reader.choice("role", _ROLES)
     name = reader.code("device")
@@ -349,7 +347,12 @@ def _attachment(
             reader.bad("device", f"there is no device {name}")
     elif role and device.role != role:
         reader.bad("device", f"{name} is a {device.role}, not a {role}")
-    elif objects:
+    elif not objects:
+        # RADIUS alone then carries the rate, to the session that the login has on this bng
+        if role == "olt" or not login:
+            text = f"{name} has no fields: only the bng of a service with a login may do without"
+            reader.problems.add(reader.record.place, text)
+    else:
         try:
             typed = check(device, objects)
         except WrongUse as error:
