@@ -95,8 +95,7 @@ class Lab:
             if not wait_until(lambda: not self._holder()["pid"], _DOWN_S):
                 reason = f"process {holder['pid']} does not end, see {holder['state_dir']}/lab.log"
                 raise LabError(reason)
-        if self._child:  # it has let go of the lock: it is ending
-            self._child.wait(_DOWN_S)
+        self._await_child()
         self._sweep()
 
     def clean(self) -> None:
@@ -214,6 +213,7 @@ class Lab:
             time.sleep(_LOOK_S)
 
     def _spawn(self) -> None:
+        self._await_child()
         self.state_dir.mkdir(parents=True, exist_ok=True)
         self.facts_path.unlink(missing_ok=True)
         log_path = self.state_dir / "lab.log"
@@ -233,6 +233,12 @@ class Lab:
         if child.poll() is not None:
             reason = f"the lab did not start: {log_path.read_text(errors='replace').strip()}"
             raise LabError(reason)
+
+    def _await_child(self) -> None:
+        """A supervisor that we started and that has let go of the lock is ending: wait for it."""
+        if self._child:
+            self._child.wait(_DOWN_S)
+            self._child = None
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

@@ -115,7 +115,7 @@ def read_topology(path: Path = DEFAULT_FILE) -> Topology:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         return _topology(path.resolve(), document)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = f"{path}: {error}"
         raise LabError(reason) from error
     except KeyError as error:
