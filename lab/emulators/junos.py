@@ -9,7 +9,7 @@ import asyncssh
 
 from lab.emulators.base import DeviceSpec, Json
 from lab.emulators.faults import Faults
-from lab.emulators.junos_config import Config, parse
+from lab.emulators.junos_config import Config, Policers, parse
 from lab.emulators.junos_database import Database, Holder, Refusal, refusal
 from lab.emulators.junos_netconf import KINDS, NetconfSession
 from lab.emulators.listener import Connection, Listener
@@ -53,16 +53,15 @@ class Junos:
         self.clock = Clock(float(options.get("speed", 1)))
         self.booted_s = 0.0
         self.offers_chunks = str(options.get("framing", "1.0")) == "1.1"
-        self.programmed: dict[str, dict[str, dict[str, str]]] = {}
         self._knobs: dict[str, Any] = {
             "revert_on_loss": options.get("revert_on_loss", False),
             "not_programmed": options.get("not_programmed", False),
         }
         config = parse(str(options.get("config", "")))
-        self.programmed = config.policers()
+        self.programmed: Policers = config.policers()
         second = options.get("second_confirm", "keep")
         self.db = Database(config, self.clock, self._program, second)
-        self._listener = Listener(spec, host_key, self._session)
+        self._listener = Listener(spec, host_key, self._session, self.record.add)
         self._open: dict[int, NetconfSession] = {}
         self._last_session_id = 0
         self.sessions = Sessions()
@@ -298,12 +297,12 @@ class Junos:
         frozen = self._knobs["not_programmed"]
         if frozen is True:
             return
-        new = config.policers()
-        for unit in frozen or ():
-            new.pop(unit, None)
-            if unit in self.programmed:
-                new[unit] = self.programmed[unit]
-        self.programmed = new
+        programmed = config.policers()
+        if frozen:
+            kept = {unit: self.programmed[unit] for unit in frozen if unit in self.programmed}
+            others = {unit: sides for unit, sides in programmed.items() if unit not in frozen}
+            programmed = {**others, **kept}
+        self.programmed = programmed
 
 
 VERBS_OF_CONTROL: dict[str, Callable[[Junos, Json], Json]] = {

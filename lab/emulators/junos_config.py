@@ -9,6 +9,7 @@ from functools import lru_cache
 
 Path = tuple[str, ...]
 Tree = dict[Path, "Tree"]
+Policers = dict[str, dict[str, dict[str, str]]]
 
 # Statements that hold one value: a second `set` replaces the first.
 SINGLE = frozenset(
@@ -83,6 +84,7 @@ class Config:
         # A single-valued statement is kept as path -> value, any other as path -> None.
         self._statements = statements
         self._tree: Tree | None = None
+        self._policers: Policers | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Config) and dict(self._statements) == dict(other._statements)
@@ -140,9 +142,17 @@ class Config:
         """Curly text, four blanks per level, every line ended."""
         return "".join(line + "\n" for line in _curly(self.tree(), 0))
 
-    def policers(self) -> dict[str, dict[str, dict[str, str]]]:
-        """{unit, like "ge-0/0/1.7": {family: {"input": policer, "output": policer}}}."""
-        found: dict[str, dict[str, dict[str, str]]] = {}
+    def policers(self) -> Policers:
+        """{unit, like "ge-0/0/1.7": {family: {"input": policer, "output": policer}}}.
+
+        Shared by all devices with this configuration: copy it before changing it.
+        """
+        if self._policers is None:
+            self._policers = self._found_policers()
+        return self._policers
+
+    def _found_policers(self) -> Policers:
+        found: Policers = {}
         for path, value in self._statements.items():
             if value is None or len(path) != 8 or path[0] != "interfaces":
                 continue

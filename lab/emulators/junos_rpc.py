@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Protocol
 
-from lab.emulators.junos_config import Config, Problem
+from lab.emulators.junos_config import Config, Policers, Problem
 from lab.emulators.junos_database import Commit, Database, Holder, Refusal, refusal
 from lab.emulators.junos_xml import error_node, node
 from lab.emulators.nas_sessions import Sessions
@@ -24,7 +24,7 @@ class Device(Protocol):
     clock: Clock
     sessions: Sessions
     booted_s: float
-    programmed: dict[str, dict[str, dict[str, str]]]
+    programmed: Policers
 
     def kill(self, session_id: int) -> None:
         """End another session; raises Refusal if there is none."""

@@ -288,11 +288,13 @@ def test_subscribers_are_listed_by_name(start_fleet: StartFleet, subnet: str) ->
 
 def test_a_wrong_password_is_refused(start_fleet: StartFleet, subnet: str) -> None:
     spec = bng(subnet, users={"other": "pass"})
-    start_fleet(spec)
+    fleet = start_fleet(spec)
     stranger = bng(subnet)
     object.__setattr__(stranger, "password", "no")
     with pytest.raises(ConnectAuthError), opened(stranger):
         pass
+    seen = [entry["what"] for entry in fleet.control("bng1", "log")["entries"]]
+    assert seen[:2] == ["connected", "login of bandmaster refused"]
     object.__setattr__(stranger, "username", "other")
     object.__setattr__(stranger, "password", "pass")
     with opened(stranger) as driver:

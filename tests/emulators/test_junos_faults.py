@@ -222,6 +222,17 @@ def test_a_dead_device_refuses_until_it_is_revived(start_fleet: StartFleet, subn
     assert runs(fleet, NEW)
 
 
+def test_dying_and_coming_back_in_one_breath_is_survived(
+    start_fleet: StartFleet, subnet: str
+) -> None:
+    spec = bng(subnet)
+    fleet = start_fleet(spec)
+    for verb in ("die", "revive", "die", "revive", "reload"):
+        fleet.control("bng1", verb)
+    with opened(spec) as driver:
+        prepare(driver)
+
+
 def test_a_fault_waits_for_its_turn_and_counts(start_fleet: StartFleet, subnet: str) -> None:
     spec = bng(subnet)
     fleet = start_fleet(spec)

@@ -57,7 +57,7 @@ class Nas:
             secret=SECRET.encode(),
             dict=Dictionary(io.StringIO(DICTIONARY)),
             retries=1,
-            timeout=0.3,
+            timeout=5,
         )
 
     def do(self, verb: str, /, **args: Any) -> Json:
@@ -79,6 +79,13 @@ class Nas:
         if age_s is not None:
             request["Event-Timestamp"] = int(time.time()) - age_s
         return request
+
+    def hears_nothing(self, request: packet.CoAPacket) -> None:
+        """Send a request once; an answer to it fails the test."""
+        self.client.timeout = 0.2
+        with pytest.raises(Timeout):
+            self.client.SendPacket(request)
+        self.client.timeout = 5
 
     def ask(self, attributes: dict[str, Any], **how: Any) -> Any:
         """The answer; its Message-Authenticator is there and right, or the test fails."""
@@ -147,11 +154,12 @@ def test_a_lost_answer_is_given_again_without_a_second_effect(
     start_nas: Callable[..., Nas],
 ) -> None:
     nas = start_nas()
-    nas.client.retries = 2
+    nas.client.retries, nas.client.timeout = 50, 0.2
     nas.do("fault", verb="CoA-Request", kind="hang_after")
     assert nas.ask(CHANGE).code == packet.CoAACK
     texts = [e["text"] for e in nas.do("log")["entries"] if e["what"] == "CoA-Request"]
-    assert [text.endswith(" again") for text in texts] == [False, True]
+    assert [text.endswith(" again") for text in texts[:2]] == [False, True]
+    assert nas.service == (NEW_SERVICE,)
 
 
 @pytest.mark.parametrize(
@@ -217,8 +225,7 @@ def test_silence_leaves_either_state(
 ) -> None:
     nas = start_nas()
     nas.do("fault", verb="CoA-Request", kind=kind)
-    with pytest.raises(Timeout):
-        nas.ask(CHANGE)
+    nas.hears_nothing(nas.request(CHANGE))
     assert nas.received() == ["CoA-Request"]
     assert nas.service == (service,)
 
@@ -227,8 +234,7 @@ def test_a_replayed_answer_answers_nothing(start_nas: Callable[..., Nas]) -> Non
     nas = start_nas()
     nas.ask(CHANGE)
     nas.do("fault", verb="CoA-Request", kind="replay")
-    with pytest.raises(Timeout):
-        nas.ask(CHANGE)
+    nas.hears_nothing(nas.request(CHANGE))
 
 
 def test_an_answer_can_lack_its_authenticator(start_nas: Callable[..., Nas]) -> None:
@@ -251,10 +257,10 @@ def test_an_answer_can_come_late(start_nas: Callable[..., Nas], kind: str, befor
     nas = start_nas()
     nas.do("fault", verb="CoA-Request", kind=kind, arg=10)
     request = nas.request(CHANGE)
-    with pytest.raises(Timeout):
-        nas.client.SendPacket(request)
+    nas.hears_nothing(request)
     assert nas.service == (before,)
     nas.do("advance", seconds=10)
+    nas.client._socket.settimeout(5)
     answer = request.CreateReply(packet=nas.client._socket.recv(4096))
     assert request.VerifyReply(answer)
     assert nas.service == (NEW_SERVICE,)
@@ -273,8 +279,7 @@ def test_a_request_that_proves_nothing_is_dropped(
     start_nas: Callable[..., Nas], how: dict[str, Any], reason: str
 ) -> None:
     nas = start_nas()
-    with pytest.raises(Timeout):
-        nas.ask(CHANGE, **how)
+    nas.hears_nothing(nas.request(CHANGE, **how))
     last = nas.do("log")["entries"][-1]
     assert (last["what"], last["text"]) == ("radius dropped", reason)
     assert nas.service == (OLD_SERVICE,)
@@ -283,8 +288,7 @@ def test_a_request_that_proves_nothing_is_dropped(
 def test_a_request_with_another_secret_is_dropped(start_nas: Callable[..., Nas]) -> None:
     nas = start_nas()
     nas.client.secret = b"guess"
-    with pytest.raises(Timeout):
-        nas.ask(CHANGE)
+    nas.hears_nothing(nas.request(CHANGE))
     assert nas.do("log")["entries"][-1]["text"] == "wrong secret"
 
 
@@ -324,8 +328,7 @@ def test_the_filter_dialect_takes_down_and_up(start_nas: Callable[..., Nas]) -> 
 def test_a_dead_device_hears_nothing(start_nas: Callable[..., Nas]) -> None:
     nas = start_nas()
     nas.do("die")
-    with pytest.raises(Timeout):
-        nas.ask(CHANGE)
+    nas.hears_nothing(nas.request(CHANGE))
     assert nas.received() == []
     nas.do("revive")
     assert nas.ask(CHANGE).code == packet.CoAACK
