@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,11 +18,10 @@ from workflows.participant import SENT, Handle, PendingSeen, Reply, WireContext
 from . import guard
 from .cli_session import CliSession
 from .shell_session import ShellSession
-from .words import InDoubt, SaysNo
+from .words import InDoubt, SaysNo, shown
 
 DRAIN_WAIT_S = 60  # how long older sessions of ours may take to end
 DRAIN_POLL_S = 1.0
-MAX_JOBS = 10  # an extended timer leaves at most one job behind a crash
 T = TypeVar("T")
 
 
@@ -70,10 +70,7 @@ class NetmikoWire:
             if armed == "FOREIGN":
                 raise SaysNo(f"another change's timer is armed: {job}")
             guard.expect(self, self._platform, handle, guard.AS_PLANNED)
-            if armed == "OURS":
-                self._rearm(handle, job)
-            else:
-                self._arm(handle, handle.token)
+            self._arm(handle)
             self._session.send_all(lines)
             return SENT
 
@@ -84,7 +81,8 @@ class NetmikoWire:
 
         def act() -> Reply:
             if self._platform.dead_man is not None:
-                self._rearm(handle, self._need_ours(handle))
+                self._need_ours(handle)
+                self._arm(handle)  # the new job calls the older one off, or is refused
             return SENT
 
         return self._attempt(act)
@@ -95,7 +93,7 @@ class NetmikoWire:
         def act() -> Reply:
             if self._platform.dead_man is not None:
                 self._need_ours(handle)
-                self._disarm_all(handle)
+                self._session.send_all(self._platform.dead_man.disarm(handle.token))
             return SENT
 
         return self._attempt(act)
@@ -110,11 +108,11 @@ class NetmikoWire:
             lines = guard.inverse_lines(self._platform, handle)
             if guard.expect(self, self._platform, handle, guard.ALL_OURS) != "OLD":
                 self._session.send_all(lines)
-            if self._armed(handle)[0] == "OURS":
-                try:
-                    self._disarm_all(handle)
-                except SaysNo:
-                    return SENT  # it went off meanwhile, to the same end
+            switch = self._platform.dead_man
+            if switch is not None and self._armed(handle)[0] == "OURS":
+                # refused = it went off meanwhile, to the same end
+                with contextlib.suppress(SaysNo):
+                    self._session.send_all(switch.disarm(handle.token))
             return SENT
 
         return self._attempt(act)
@@ -182,49 +180,27 @@ class NetmikoWire:
             raise Unreadable(device, f"the device refused to answer: {no}") from no
 
     def _armed(self, handle: Handle) -> tuple[PendingSeen, str]:
-        """Say whose job is armed, and the job's token: the handle's, or with .N when extended."""
-        switch = self._platform.dead_man
-        if switch is None:
+        """Say whose job is armed or restoring, and a foreign one's token."""
+        if self._platform.dead_man is None:
             return "NONE", ""
-        word, _, job = self._session.ask(switch.pending(handle.token)).strip().partition(" ")
-        if word == "pending":
-            return "OURS", handle.token
-        if word == "none":
-            return "NONE", ""
-        if word == "foreign" and job:
-            return ("OURS" if job.startswith(f"{handle.token}.") else "FOREIGN"), job
-        raise Unreadable(self._context.device.name, f"the timer's state is not understood: {word}")
+        answer = self._session.ask(self._platform.dead_man.pending(handle.token)).strip()
+        word, _, job = answer.partition(" ")
+        if word not in ("pending", "none", "foreign"):
+            raise Unreadable(
+                self._context.device.name, f"the timer's state is not understood: {shown(answer)}"
+            )
+        told: dict[str, PendingSeen] = {"pending": "OURS", "none": "NONE", "foreign": "FOREIGN"}
+        return told[word], job
 
-    def _need_ours(self, handle: Handle) -> str:
+    def _arm(self, handle: Handle) -> None:
+        switch = self._platform.dead_man
+        if switch is not None:
+            lines = guard.inverse_lines(self._platform, handle)
+            self._session.send_all(switch.arm(handle.token, lines, handle.revert_after_s))
+
+    def _need_ours(self, handle: Handle) -> None:
         armed, job = self._armed(handle)
+        if armed == "FOREIGN":
+            raise SaysNo(f"another change's timer is armed: {job}")
         if armed != "OURS":
             raise SaysNo("nothing armed: the timer ended and restored the old state, or never ran")
-        return job
-
-    def _arm(self, handle: Handle, job: str) -> None:
-        if self._platform.dead_man is not None:
-            lines = guard.inverse_lines(self._platform, handle)
-            self._session.send_all(self._platform.dead_man.arm(job, lines, handle.revert_after_s))
-
-    def _rearm(self, handle: Handle, job: str) -> None:
-        """Arm a second job, then disarm the first: at every moment one of them is armed."""
-        last = job.removeprefix(handle.token).removeprefix(".")
-        second = f"{handle.token}.{int(last or 0) + 1}"
-        self._arm(handle, second)
-        try:
-            self._disarm(job)
-        except SaysNo as no:
-            self._disarm(second)
-            raise SaysNo(f"the timer ended meanwhile: {no}") from no
-
-    def _disarm(self, job: str) -> None:
-        if self._platform.dead_man is not None:
-            self._session.send_all(self._platform.dead_man.disarm(job))
-
-    def _disarm_all(self, handle: Handle) -> None:
-        for _ in range(MAX_JOBS):
-            armed, job = self._armed(handle)
-            if armed != "OURS":
-                return
-            self._disarm(job)
-        raise InDoubt("our timers are armed again and again")
