@@ -13,11 +13,8 @@ FOLDER = str(Path(__file__).parent)
 LOWEST_KBPS = 8  # Junos takes 8000 bit/s .. 100 Gbit/s
 HIGHEST_KBPS = 100_000_000
 _SIDES = {"input": "up", "output": "down"}
-_PROFILE = r"(?:UP|DOWN)-[0-9]{1,9}[KM](?:-[0-9]{1,3})?"
 _PROFILE_LINE = re.compile(
-    rf"set firewall policer {_PROFILE}"
-    r" (?:if-exceeding (?:bandwidth|burst-size)-limit [0-9]{1,12}[kmg]?|then discard)",
-    re.ASCII,
+    r"set firewall policer ((?:UP|DOWN)-([1-9][0-9]{0,8})([KM])(?:-[0-9]{1,3})?) .*", re.ASCII
 )
 
 
@@ -109,13 +106,7 @@ def profile_lines(rates: tuple[Rate, ...], profiles: tuple[ProfileSeen, ...]) ->
             thing = f"{kind}stream rate of {kbps} kbit/s"
             problem = f"a policer gives {LOWEST_KBPS}..{HIGHEST_KBPS} kbit/s"
             raise Refused(thing, problem, "Choose another tier for this device.")
-        lines += render_lines(
-            FOLDER,
-            "policer.j2",
-            name=_free_name(_usual(kind, kbps), taken),
-            bandwidth=_suffixed(kbps * 1000),
-            burst=_suffixed(_burst_bytes(kbps)),
-        )
+        lines += _policer(_free_name(_usual(kind, kbps), taken), kbps)
     return tuple(lines)
 
 
@@ -126,8 +117,21 @@ def _free_name(usual: str, taken: set[str]) -> str:
 
 
 def profile_owned(line: str) -> bool:
-    """True for a line that makes a policer with a name of ours."""
-    return _PROFILE_LINE.fullmatch(line) is not None
+    """True for a line that makes a policer of ours, with the rate and burst its name stands for."""
+    found = _PROFILE_LINE.fullmatch(line)
+    if found is None:
+        return False
+    return line in _policer(found[1], int(found[2]) * (1000 if found[3] == "M" else 1))
+
+
+def _policer(name: str, kbps: int) -> tuple[str, ...]:
+    return render_lines(
+        FOLDER,
+        "policer.j2",
+        name=name,
+        bandwidth=_suffixed(kbps * 1000),
+        burst=_suffixed(_burst_bytes(kbps)),
+    )
 
 
 def _burst_bytes(kbps: int) -> int:

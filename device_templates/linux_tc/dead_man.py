@@ -1,8 +1,8 @@
 """Shell lines that arm and disarm a job which restores old rates unless it is called off.
 
 A job is known by its files TOKEN_NONCE.*: `.sh` what it does, `.armed` while it waits, then either
-`.done` (called off) or `.fired` while it restores and `.restored` after that. Whoever renames
-`.armed` has won; nothing else decides (decisions.md D8).
+`.done` (called off) or `.fired` (it restores), to which `.restored` is added at the end. Whoever
+renames `.armed` has won; nothing else decides.
 """
 
 from __future__ import annotations
@@ -48,16 +48,20 @@ def _arm(directory: str, token: str, inverse: tuple[str, ...], seconds: int) -> 
         msg = f"a job cannot wait {seconds} s"
         raise ValueError(msg)
     script = f"{directory}/{token}.new"
-    # A job that was called off leaves nothing; `.restored` stays to be seen until it is armed anew.
+    # A job that was called off leaves nothing; `.fired` stays to be seen until it is armed anew.
     start = (
         f"sleep {int(seconds)}",
         'mv "$1.armed" "$1.fired" || { rm -f "$1.sh" "$1.done"; exit 0; }',
     )
-    end = ('mv "$1.fired" "$1.restored"', 'rm -f "$1.sh"')
+    end = (': > "$1.restored"', 'rm -f "$1.sh"')
+    none_restores = (
+        f"( cd {directory} && for f in {token}_*.fired; do test -e $f || continue;"
+        " test -e ${f%.fired}.restored || exit 1; done )"
+    )
     return (
         f"mkdir -p -m 700 {directory}",
-        f'test -z "$(find {directory} -name "{token}_*.fired")"',
-        f"rm -f {directory}/{token}_*.restored {script}",
+        none_restores,
+        f"rm -f {directory}/{token}_*.fired {directory}/{token}_*.restored {script}",
         *_written(('cd "${0%/*}" || exit 1', ': > "$1.armed"', *start), script),
         *_written(inverse, script),
         *_written(end, script),
@@ -98,16 +102,22 @@ def _disarm(directory: str, token: str) -> str:
     """Exit status 0: nothing of this token can restore any more, and nothing has."""
     return (
         f"( cd {directory} 2>/dev/null || exit 0; for f in {token}_*.armed; do"
-        " test -e $f || continue; mv $f ${f%.armed}.done || exit 1; done;"
-        f' test -z "$(find . -name "{token}_*.fired" -o -name "{token}_*.restored")" )'
+        " test -e $f || continue; d=${f%.armed}.done;"
+        " mv $f $d 2>/dev/null || test -e $d || exit 1; done;"
+        f' test -z "$(find . -name "{token}_*.fired")" )'
     )
 
 
 def _pending(directory: str, token: str) -> str:
-    """Print `foreign TOKEN` before `pending` before `none`; a job that restores counts too."""
+    """Print `foreign TOKEN` before `pending` before `none`; a job that restores counts too.
+
+    Both names are looked at again, in the order of the rename: it may happen meanwhile.
+    """
     return (
         f"( cd {directory} 2>/dev/null || {{ echo none; exit 0; }}; p=none;"
-        " for f in *.armed *.fired; do test -e $f || continue;"
-        f' case $f in {token}_*) test "$p" = none && p=pending;;'
-        ' *) p="foreign ${f%_*}";; esac; done; echo "$p" )'
+        " for f in *.armed *.fired; do b=${f%.*};"
+        ' test -e "$b.armed" || test -e "$b.fired" || continue;'
+        ' test -e "$b.restored" && continue;'
+        f' case $b in {token}_*) test "$p" = none && p=pending;;'
+        ' *) p="foreign ${b%_*}";; esac; done; echo "$p" )'
     )
