@@ -111,8 +111,6 @@ class Unreadable(DeviceProblem):
 class DatabaseProblem(BandmasterError):
     """The database is locked, full or away: mend it and run the command again."""
 
-    exit_code = 6
-
 
 class LedgerBroken(BandmasterError):
     """The ledger contradicts itself: bill nothing from it and run `bandmaster ledger verify`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Table, bindparam, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from .device import Device
@@ -23,6 +23,9 @@ from .importers_check import (
 from .rows import ACCOUNT, ATTACHMENT, DEVICE, LEGAL_ENTITY, LINE, PLAN, PRICE_VERSION, TIER
 from .sql import chunks
 from .store import password_refs
+
+# what an import has checked must still be so when it writes; readers are not held up
+_ONE_IMPORT = text("LOCK TABLE line IN SHARE ROW EXCLUSIVE MODE")
 
 _Rows = Sequence[dict[str, Any]]
 
@@ -75,6 +78,8 @@ def keep_batch(session: Session, batch: ImportBatch) -> ImportResult:
     of `adoptions` are for the deciding function, in the same transaction or a later one. Raises
     BadFile, with every problem, before the first write.
     """
+    if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer anyway
+        session.execute(_ONE_IMPORT)
     known = load_known(session, batch)
     check_batch(session, batch, known)
     adoptions = _adoptions(batch, known)

@@ -38,7 +38,7 @@ def insert_new(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -
     return inserted
 
 
-def like_pattern(text: str) -> str:
-    """Return a LIKE pattern that finds `text` anywhere; its escape character is the backslash."""
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+def like_pattern(wanted: str) -> str:
+    """Return a LIKE pattern that finds `wanted` anywhere; its escape character is the backslash."""
+    escaped = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import tempfile
 from contextlib import suppress
 from decimal import Decimal
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inventory_rig import EXAMPLE, check_attachment, parse
 
+import inventory
 from inventory import BadFile, Rate, parse_files
 from inventory.importers_tree import MAX_BYTES
 
@@ -46,6 +48,15 @@ def test_the_example_is_read_whole() -> None:
     assert batch.tiers[2].rate == Rate(down_kbps=64, up_kbps=64)
     place = batch.places["services", "svc-1001"]
     assert EXAMPLE.read_text().splitlines()[place.line - 1].strip() == "- id: svc-1001"
+
+
+def test_the_examples_in_the_readme_are_importable(tmp_path: Path) -> None:
+    readme = Path(inventory.__file__).with_name("README.md").read_text(encoding="utf-8")
+    yaml_text, csv_text = re.findall(r"```(?:yaml|csv)\n(.*?)```", readme, flags=re.DOTALL)
+    batch = parse(write(tmp_path / "a.yaml", yaml_text))
+    assert batch.services[0].live is not None
+    table = write(tmp_path / "a.csv", csv_text)
+    assert parse(table, known_devices=batch.devices).services[0].live == batch.services[0].live
 
 
 def test_csv_and_yaml_say_the_same(tmp_path: Path) -> None:
