@@ -40,17 +40,21 @@ def _yaml(document: Json) -> str:
 
 
 def _ansible(topology: Topology) -> Json:
-    kinds: Json = {}
-    for node in topology.nodes:
-        hosts = kinds.setdefault(node.kind, {"hosts": {}})["hosts"]
-        hosts[node.long_name] = {"ansible_host": node.address}
-    return {"all": {"children": kinds}}
+    differ = len({node.username for node in topology.nodes}) > 1
+    children: Json = {}
+    for node in sorted(topology.nodes, key=lambda one: one.name):
+        host: Json = {"ansible_host": node.address}
+        if differ:
+            host["ansible_user"] = node.username or None
+        for group in filter(None, (node.kind, node.label("ansible-group"))):
+            children.setdefault(group, {"hosts": {}})["hosts"][node.long_name] = host.copy()
+    return {"all": {"vars": {"ansible_httpapi_use_proxy": False}, "children": children}}
 
 
 def _nornir_host(node: Node) -> Json:
     host: Json = {
-        "username": node.username,
-        "password": node.password,
+        "username": node.username or None,
+        "password": node.password or None,
         "platform": node.kind,
         "hostname": node.address,
     }
@@ -61,10 +65,20 @@ def _nornir_host(node: Node) -> Json:
 def _topology_data(topology: Topology, directory: Path) -> Json:
     nodes = {node.name: _node_data(topology, node, directory) for node in topology.nodes}
     links = [
-        {"endpoints": {"a": _end_data(topology, left), "z": _end_data(topology, right)}}
+        {
+            "endpoints": {
+                "a": {**_end_data(topology, left), "peer": "z"},
+                "z": {**_end_data(topology, right), "peer": "a"},
+            }
+        }
         for left, right in topology.links
     ]
-    mgmt = {"network": topology.network, "ipv4-subnet": str(topology.subnet)}
+    mgmt = {
+        "network": topology.network,
+        "bridge": topology.bridge,
+        "ipv4-subnet": str(topology.subnet),
+        "ipv4-gw": topology.gateway,
+    }
     return {
         "name": topology.name,
         "type": "clab",
@@ -88,12 +102,16 @@ def _node_data(topology: Topology, node: Node, directory: Path) -> Json:
         "shortname": node.name,
         "longname": node.long_name,
         "fqdn": f"{node.name}.{topology.name}.io",
+        "group": "",
         "labdir": str(directory / node.name),
         "kind": node.kind,
         "image": node.image,
         "mgmt-net": topology.network,
         "mgmt-ipv4-address": node.address,
         "mgmt-ipv4-prefix-length": topology.subnet.prefixlen,
+        "mgmt-ipv6-address": "",
+        "mgmt-ipv6-prefix-length": 0,
+        "mac-address": hardware_address(node, "eth0"),
         "labels": {**dict(node.labels), **own},
         "port-bindings": [],
     }

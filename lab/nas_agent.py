@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ NAS_MISMATCH = 403
 INVALID_VALUE = 407
 NO_SESSION = 503
 NO_RESOURCES = 506
+_CONTROL_S = 2.0
 _NAMES_A_SESSION = ("Acct-Session-Id", "User-Name", "Framed-IP-Address", "NAS-Port-Id")
 _NAMES_THE_NAS = ("NAS-IP-Address", "NAS-Identifier")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,63}")
@@ -293,7 +295,13 @@ class Loop:
                 self._coa.sendto(reply, sender)
         elif source is self._control:
             connection, _ = self._control.accept()
-            with connection, connection.makefile("rw", encoding="utf-8") as lines:
+            connection.settimeout(_CONTROL_S)
+            # Whoever hangs up or says nothing must not hold up the subscribers.
+            with (
+                suppress(OSError),
+                connection,
+                connection.makefile("rw", encoding="utf-8") as lines,
+            ):
                 lines.write(json.dumps(self._command(lines.readline())) + "\n")
 
     def _command(self, line: str) -> Json:

@@ -40,6 +40,9 @@ def cannot_run() -> str:
     missing = packages.missing_packages()
     if missing:
         return f"missing packages: {' '.join(missing)} (python3 -m lab.packages installs them)"
+    probe = ("unshare", "--net", "--mount", "--uts", "true")
+    if subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+        return "this machine or container does not let root make namespaces (CAP_SYS_ADMIN)"
     return ""
 
 
