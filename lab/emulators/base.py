@@ -20,8 +20,8 @@ class DeviceSpec:
     address: str  # loopback address to listen on, e.g. 127.50.0.1
     port: int  # TCP port of its SSH server
     username: str
-    password: str
-    options: Json = field(default_factory=dict)
+    password: str = field(repr=False)
+    options: Json = field(default_factory=dict, repr=False)
 
 
 class Emulator(Protocol):
@@ -39,7 +39,7 @@ class Emulator(Protocol):
         """Drop every connection and stop listening; state in memory is kept."""
 
     def control(self, do: str, args: Json) -> Json:
-        """Do one thing from outside the wire (fault, human edit, reload, dump) and answer with JSON.
+        """Do one thing from outside the wire (fault, human edit, reload, dump); answer with JSON.
 
         Raises ValueError with a clear text for an unknown verb or bad arguments.
         Every kind understands: "dump" (whole state), "log" (what arrived, in order), "fault"

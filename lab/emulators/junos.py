@@ -52,6 +52,7 @@ class Junos:
         self.faults = Faults(KINDS)
         self.clock = Clock(float(options.get("speed", 1)))
         self.booted_s = 0.0
+        self.boots = 1
         self.offers_chunks = str(options.get("framing", "1.0")) == "1.1"
         self._knobs: dict[str, Any] = {
             "revert_on_loss": options.get("revert_on_loss", False),
@@ -92,7 +93,7 @@ class Junos:
             msg = f"junos does not know {do!r}: {', '.join(sorted(VERBS_OF_CONTROL))}"
             raise ValueError(msg)
         if do not in ("log", "dump", "sessions"):
-            self.record.add("control", do, "" if do == "fault" else str(args))
+            self.record.add("control", do, str(args))
         try:
             return verb(self, args)
         except Refusal as no:
@@ -187,6 +188,7 @@ class Junos:
         self.db.reload()
         self.sessions.clear()
         self.booted_s = self.clock.now_s()
+        self.boots += 1
         self._program(self.db.running)
         down_s = float(args.get("down_s", 0))
         if down_s > 0:

@@ -37,6 +37,7 @@ class Host(Device, Protocol):
     faults: Faults
     record: Record
     offers_chunks: bool
+    boots: int
 
     def opened(self, session: NetconfSession) -> int:
         """A session began; answers its id."""
@@ -59,7 +60,9 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
         self._greeted = False
         self._waiting: deque[tuple[str, ET.Element]] = deque()
         self._busy = False  # a call is executed or answered later; the next ones wait
+        self._cut = False
         self._lost = False
+        self._boot = 0
         self._open = False
         self.holder = Holder(user="", client="netconf", session_id=0)
 
@@ -76,6 +79,7 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
         number = self._host.opened(self)
         self.holder = Holder(user=self._connection.user, client="netconf", session_id=number)
         self._open = True
+        self._boot = self._host.boots
         self._note("session opened")
         self._write(self._framer.wrap(hello(number, chunks=self._host.offers_chunks)))
 
@@ -101,7 +105,8 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
                 self._end()
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Cut the connection; what has arrived is not executed any more."""
+        self._cut = True
         self._connection.abort()
 
     def _end(self) -> None:
@@ -126,21 +131,21 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
         self._waiting.append((message_id, rpc))
 
     def _pump(self) -> None:
-        while self._waiting and not self._busy and not self._lost:
+        while self._waiting and not (self._busy or self._cut or self._lost):
             message_id, rpc = self._waiting.popleft()
             fault = self._host.faults.take(*names_of(rpc))
             if fault is None:
-                body = self._execute(rpc)
-                if rpc.tag == "close-session":
-                    self._end()  # before the answer: who has it may look at the device at once
-                self._answer(message_id, body)
+                self._answer(message_id, self._execute(rpc))
                 if rpc.tag == "close-session":
                     self._leave()
             else:
                 self._meet(fault, message_id, rpc)
 
     def _execute(self, rpc: ET.Element) -> Body:
-        return execute(self._host, self.holder, rpc)
+        body = execute(self._host, self.holder, rpc)
+        if rpc.tag == "close-session":
+            self._end()  # before the answer: who has it may look at the device at once
+        return body
 
     def _meet(self, fault: Fault, message_id: str, rpc: ET.Element) -> None:
         kind = fault.kind
@@ -150,6 +155,7 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
         elif kind == "drop_before":
             self.abort()
         elif kind == "die":
+            self._cut = True
             self._host.die()
         elif kind in ("late", "delay"):
             self._busy = True
@@ -176,8 +182,9 @@ class NetconfSession(asyncssh.SSHServerSession[bytes]):
             self._answer(message_id, [error_node(warning), *body])
 
     def _execute_late(self, message_id: str, rpc: ET.Element) -> None:
-        self._note("executed late", rpc.tag)
-        self._answer_late(message_id, self._execute(rpc))
+        if self._boot == self._host.boots:  # a reload forgets what it was about to do
+            self._note("executed late", rpc.tag)
+            self._answer_late(message_id, self._execute(rpc))
 
     def _answer_late(self, message_id: str, body: Body) -> None:
         self._busy = False

@@ -35,8 +35,10 @@ class Connection(asyncssh.SSHServer):
         self._listener.connections.add(self)
         self._listener.note(self._peer, "connected")
 
-    def connection_lost(self, _exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        if exc is not None and not isinstance(exc, asyncssh.Error | OSError):
+            report_crash("an SSH callback", exc)
         self._listener.connections.discard(self)
         self._listener.note(self._peer, "disconnected")
 

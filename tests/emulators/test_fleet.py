@@ -9,18 +9,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import yaml
 from conftest import StartFleet
 from junos_rig import CONFIG, NEW, bng, opened, prepare
-from paramiko import Transport
+from paramiko import AutoAddPolicy, SSHClient, SSHException, Transport
 
 from lab.emulators.__main__ import main
 from lab.emulators.base import DeviceSpec
 from lab.emulators.control import ControlClient, ControlRefusedError
 from lab.emulators.faults import report_crash
-from lab.emulators.fleet import Fleet, FleetFileError, load_fleet_file
+from lab.emulators.fleet import Fleet, FleetFileError, host_key_in, load_fleet_file
+from lab.emulators.listener import Connection, Listener
 
 ROOT = Path(__file__).parents[2]
 ROW = {
@@ -173,6 +175,29 @@ def test_a_crash_of_an_emulator_is_kept(subnet: str) -> None:
     with Fleet([bng(subnet)]) as fleet:
         fleet.call(crash())
         assert fleet.crashes == ["emulator failed in bng1 test: RuntimeError('boom')"]
+
+
+def test_a_mistake_in_an_ssh_callback_is_kept(subnet: str) -> None:
+    spec = bng(subnet)
+
+    def mistaken(_connection: Connection) -> NoReturn:
+        message = "boom"
+        raise RuntimeError(message)
+
+    async def listen() -> Listener:
+        listener = Listener(spec, host_key_in(None), mistaken)
+        await listener.start()
+        return listener
+
+    with Fleet([]) as fleet:
+        listener = fleet.call(listen())
+        with SSHClient() as client:
+            client.set_missing_host_key_policy(AutoAddPolicy())
+            client.connect(spec.address, spec.port, spec.username, spec.password)
+            with pytest.raises((SSHException, EOFError)):
+                client.get_transport().open_session()
+        fleet.call(listener.stop())
+    assert fleet.crashes == ["emulator failed in an SSH callback: RuntimeError('boom')"]
 
 
 def test_the_log_numbers_entries_of_all_devices(start_fleet: StartFleet, subnet: str) -> None:

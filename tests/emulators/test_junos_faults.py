@@ -175,6 +175,21 @@ def test_a_commit_is_executed_after_the_connection_was_lost(
     assert "executed late" in calls(fleet)
 
 
+def test_a_reload_forgets_what_was_to_be_executed_late(
+    start_fleet: StartFleet, subnet: str
+) -> None:
+    spec = bng(subnet)
+    fleet = start_fleet(spec)
+    fleet.control("bng1", "fault", verb=CONFIRMED, kind="late", arg=30)
+    with opened(spec) as driver, pytest.raises(ConnectClosedError):
+        prepare(driver)
+    fleet.control("bng1", "reload")
+    fleet.control("bng1", "advance", seconds=30)
+    state = fleet.control("bng1", "dump")
+    assert (state["pending"], state["lock"], state["commits"]) == (False, None, 1)
+    assert "executed late" not in calls(fleet)
+
+
 def test_an_answer_cut_short_breaks_the_connection(start_fleet: StartFleet, subnet: str) -> None:
     spec = bng(subnet)
     fleet = start_fleet(spec)
