@@ -117,7 +117,8 @@ def reply(message_id: str, body: Iterable[ET.Element]) -> bytes:
     root.set("xmlns:junos", JUNOS)
     root.set("message-id", message_id)
     root.extend(body)
-    return ET.tostring(root, encoding="utf-8")
+    message: bytes = ET.tostring(root, encoding="utf-8")
+    return message
 
 
 def hello(session_id: int, *, chunks: bool) -> bytes:
@@ -130,4 +131,5 @@ def hello(session_id: int, *, chunks: bool) -> bytes:
     root = node("hello", node("capabilities", *(node("capability", uri) for uri in offered)))
     root.set("xmlns", BASE)
     root.append(node("session-id", str(session_id)))
-    return ET.tostring(root, encoding="utf-8")
+    message: bytes = ET.tostring(root, encoding="utf-8")
+    return message
