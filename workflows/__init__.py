@@ -29,7 +29,7 @@ from .participant import (
     handle_json,
 )
 from .tasks import Crew, CrewSettings, Fence, no_fence
-from .transports import CoaReply, HostKey, enroll, enrolled, scan, send_coa
+from .transports import CoaReply, HostKey, SnmpEvidence, enroll, enrolled, scan, send_coa
 
 __all__ = [
     "ENDS",
@@ -55,6 +55,7 @@ __all__ = [
     "Seen",
     "ServicePoint",
     "SessionPart",
+    "SnmpEvidence",
     "View",
     "check_start",
     "classify",
