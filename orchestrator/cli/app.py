@@ -1,0 +1,99 @@
+"""The command `bandmaster`: its tree of commands, its errors and its exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from . import (
+    change,
+    db,
+    device,
+    doctor_,
+    exceptions_,
+    find,
+    hold_,
+    inventory_,
+    lab,
+    ledger,
+    plan_,
+    recover_,
+    service,
+    subscriber,
+)
+from .options import EXIT_CODES, new_group
+from .trouble import tell
+
+app = new_group(
+    "Change what a subscriber's line can do and what the subscriber is charged, as one act.",
+    epilog=EXIT_CODES,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(metadata.version("bandmaster"))
+        raise typer.Exit
+
+
+@app.callback()
+def everywhere(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the trace of an error, secrets masked.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options that every command takes."""
+
+
+db.add(app)
+doctor_.add(app)
+inventory_.add(app)
+device.add(app)
+plan_.add(app)
+subscriber.add(app)
+service.add(app)
+change.add(app)
+recover_.add(app)
+exceptions_.add(app)
+hold_.add(app)
+ledger.add(app)
+find.add(app)
+lab.add(app)
+
+
+def main() -> None:
+    """Entry point: ends the process with the exit code of what became of the command."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; return its exit code. Errors are told on standard error, never raised."""
+    debug, left = _take_debug(arguments)
+    try:
+        app(args=left, prog_name="bandmaster")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Exception as error:  # noqa: BLE001  # the last one to hear of it tells a person
+        return tell(error, debug=debug)
+    return 0
+
+
+def _take_debug(arguments: list[str]) -> tuple[bool, list[str]]:
+    """Take `--debug` from wherever a person put it, up to a lone `--`."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    left = [word for word in arguments[:end] if word != "--debug"] + arguments[end:]
+    return len(left) != len(arguments), left

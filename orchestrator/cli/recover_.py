@@ -1,0 +1,85 @@
+"""`bandmaster recover`: what a dead process left open is settled, without a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import desk
+from .options import JsonFlag, command
+from .output import Painted, clean, data, say, table
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from orchestrator.recover import Recovered
+
+Watch = Annotated[bool, typer.Option("--watch", help="Again and again, until stopped.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait out the time that logins take, then close.")
+]
+EXIT_DECIDED_WITH_REST = 4
+EXIT_UNDECIDED = 6
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command to the tree."""
+    command(app, "recover", "recover", "recover --wait", "recover --watch")(recover)
+
+
+def recover(watch: Watch = False, wait: Wait = False, json: JsonFlag = False) -> None:
+    """Settle every change that nobody is driving: finish what was decided, undo what was not.
+
+    Safe at any time and as often as you like. A change that a living process is driving is left
+    to it and named. Ends with 0 when nothing is left open, 4 when a person is needed, 6 when a
+    change is still driven by somebody else.
+    """
+    from orchestrator.recover import recover as run
+    from orchestrator.recover import watch as run_always
+
+    with desk.office(Progress(), notices=False) as office:
+        if watch:
+            run_always(office)
+        found = run(office, wait_settle=wait)
+    if json:
+        data({**_value(found), "exit_code": _exit_code(found)})
+    else:
+        _tell(found)
+    raise typer.Exit(_exit_code(found))
+
+
+def _tell(found: Recovered) -> None:
+    from orchestrator.journal import short
+
+    if not found.outcome.items and not found.skipped:
+        say("Nothing to settle.")
+    rows = []
+    for item in found.outcome.items:
+        style = "good" if item.ending != "in doubt" and not item.exceptions else "warn"
+        opens = " ".join(short(exception, "x") for exception in item.exceptions)
+        rows.append((item.service_id, short(item.change_id, "c"), Painted(item.ending, style),
+                     opens, item.reason))
+    if rows:
+        table(("service", "change", "ended", "exceptions", "why"), rows)
+    for line in found.skipped:
+        say(f"left to its worker: {clean(line)}")
+    for line in found.waiting:
+        say(f"settled, not closed yet: {clean(line)}")
+    if any(item.exceptions for item in found.outcome.items):
+        say("A person is needed: bandmaster exceptions list")
+
+
+def _value(found: Recovered) -> dict[str, object]:
+    return {
+        "items": found.outcome.items,
+        "skipped": found.skipped,
+        "waiting": found.waiting,
+    }
+
+
+def _exit_code(found: Recovered) -> int:
+    """An aborted change is a success of recovery: everything reads back as before."""
+    items = found.outcome.items
+    if found.skipped or any(i.ending == "in doubt" and not i.exceptions for i in items):
+        return EXIT_UNDECIDED
+    return EXIT_DECIDED_WITH_REST if any(item.exceptions for item in items) else 0
