@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 
 from inventory import BadField, Refused
@@ -33,8 +32,8 @@ def check_lines(thing: str, lines: Iterable[str]) -> tuple[str, ...]:
     checked = tuple(lines)
     for line in checked:
         # str.splitlines knows ten separators, a device at least one: none may be inside a line
-        plain = line.isascii() and not any(unicodedata.category(c)[0] == "C" for c in line)
-        if not plain or not line.strip() or line.splitlines() != [line]:
+        plain = line.isascii() and line.isprintable() and line.strip()
+        if not plain or line.splitlines() != [line]:
             raise Refused(thing, f"{line!r:.120} is not one plain line: nothing was sent")
     return checked
 

@@ -22,6 +22,12 @@ _TABLE_LINE = re.compile(
     re.ASCII,
 )
 
+_OWN_LINE = re.compile(
+    r"service-port ([0-9]{1,5}) (?:adminstatus (?:enable|disable)"
+    r"|inbound traffic-table index [0-9]{1,5} outbound traffic-table index [0-9]{1,5})",
+    re.ASCII,
+)
+
 
 def target(
     objects: Objects, state: str, rate: Rate, before: Section, profiles: tuple[ProfileSeen, ...]
@@ -99,11 +105,8 @@ def render(objects: Objects, before: Section, after: Section) -> tuple[str, ...]
 
 def owned(line: str, objects: Objects) -> bool:
     """True for a rebind or an admin status of this service-port, nothing else."""
-    pattern = (
-        rf"service-port {objects['service_port']} (?:adminstatus (?:enable|disable)"
-        r"|inbound traffic-table index [0-9]{1,5} outbound traffic-table index [0-9]{1,5})"
-    )
-    return re.fullmatch(pattern, line, re.ASCII) is not None
+    found = _OWN_LINE.fullmatch(line)
+    return found is not None and found[1] == str(objects["service_port"])
 
 
 def profile_lines(rates: tuple[Rate, ...], profiles: tuple[ProfileSeen, ...]) -> tuple[str, ...]:

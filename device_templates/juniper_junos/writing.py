@@ -17,6 +17,14 @@ _PROFILE_LINE = re.compile(
     r"set firewall policer ((?:UP|DOWN)-([1-9][0-9]{0,8})([KM])(?:-[0-9]{1,3})?) .*", re.ASCII
 )
 
+_OWN_LINE = re.compile(
+    r"(?:set|delete) interfaces ([A-Za-z0-9/:-]+) unit ([0-9]+) disable"
+    r"|set interfaces ([A-Za-z0-9/:-]+) unit ([0-9]+)"
+    r" family inet policer (?:input|output) [A-Za-z0-9._/:-]{1,64}"
+    r"|delete interfaces ([A-Za-z0-9/:-]+) unit ([0-9]+) family inet policer (?:input|output)",
+    re.ASCII,
+)
+
 
 def target(
     objects: Objects, state: str, rate: Rate, before: Section, profiles: tuple[ProfileSeen, ...]
@@ -81,14 +89,11 @@ def render(objects: Objects, before: Section, after: Section) -> tuple[str, ...]
 
 def owned(line: str, objects: Objects) -> bool:
     """True for a set or delete of the unit's policer bindings or its `disable`, nothing else."""
-    path = re.escape(f"interfaces {objects['interface']} unit {objects['unit']} ")
-    name = r"[A-Za-z0-9._/:-]{1,64}"
-    pattern = (
-        rf"(?:set|delete) {path}disable"
-        rf"|set {path}family inet policer (?:input|output) {name}"
-        rf"|delete {path}family inet policer (?:input|output)"
-    )
-    return re.fullmatch(pattern, line, re.ASCII) is not None
+    found = _OWN_LINE.fullmatch(line)
+    if found is None:
+        return False
+    named = tuple(part for part in found.groups() if part is not None)
+    return named == (objects["interface"], str(objects["unit"]))
 
 
 def profile_lines(rates: tuple[Rate, ...], profiles: tuple[ProfileSeen, ...]) -> tuple[str, ...]:

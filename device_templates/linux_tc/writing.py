@@ -15,6 +15,13 @@ from .reading import SAVED_DIRECTORY, ifb
 FOLDER = str(Path(__file__).parent)
 FINE_KBPS = 1_000_000  # from here on the kernel's answer is printed in whole Mbit/s
 
+_OWN_LINK = re.compile(r"ip link set dev ([a-z0-9.-]+) (?:up|down)", re.ASCII)
+_OWN_CLASS = re.compile(
+    r"tc class change dev (?:ifb-)?([a-z0-9.-]+) parent 1: classid 1:([0-9a-f]{1,4}) htb"
+    r"(?: prio [0-7])? rate [0-9]{1,9}kbit ceil [0-9]{1,9}kbit quantum 1514",
+    re.ASCII,
+)
+
 
 def target(
     objects: Objects,
@@ -98,14 +105,13 @@ def save_lines(objects: Objects, section: Section) -> tuple[str, ...]:
 
 def owned(line: str, objects: Objects) -> bool:
     """True for a change of the line's two classes or of its link, nothing else."""
-    interface = re.escape(str(objects["interface"]))
-    minor = re.escape(str(objects["class_minor"]))
-    pattern = (
-        rf"ip link set dev {interface} (?:up|down)"
-        rf"|tc class change dev (?:ifb-)?{interface} parent 1: classid 1:{minor} htb"
-        r"(?: prio [0-7])? rate [0-9]{1,9}kbit ceil [0-9]{1,9}kbit quantum 1514"
+    if found := _OWN_LINK.fullmatch(line):
+        return found[1] == objects["interface"]
+    found = _OWN_CLASS.fullmatch(line)
+    return found is not None and found.groups() == (
+        objects["interface"],
+        str(objects["class_minor"]),
     )
-    return re.fullmatch(pattern, line, re.ASCII) is not None
 
 
 def profile_lines(

@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from pyrad.dictionary import Dictionary
 
 import device_templates
 from device_templates import Platform, discover, gate, platform, platforms, typed_objects
@@ -167,5 +168,14 @@ def test_every_platform_says_what_its_mechanism_needs() -> None:
         assert all(field.help for field in found.fields.values())
         if found.mechanism != "native_confirm":
             assert found.save_lines is not None or found.transport_options["save"]
-        if found.dictionary:
-            assert "ATTRIBUTE" in Path(found.dictionary).read_text("ascii")
+
+
+def test_a_vendors_attributes_can_be_read_by_the_library_that_sends_them() -> None:
+    junos = platform("juniper_junos")
+    assert junos.coa is not None
+    known = Dictionary(junos.dictionary)
+    for attribute in junos.coa(
+        Rate(down_kbps=1, up_kbps=1), Rate(down_kbps=2, up_kbps=2), *(False,)
+    ):
+        name, _, tag = attribute.name.partition(":")
+        assert known[name].has_tag == bool(tag)
