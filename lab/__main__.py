@@ -107,9 +107,10 @@ def _supervise(arguments: argparse.Namespace) -> int:
 
 def _postgres(arguments: argparse.Namespace) -> int:
     with Postgres(arguments.state) as postgres:
+        ends = (signal.SIGTERM, signal.SIGINT)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # from here on they wait for sigwait
         print(postgres.url("migrate"), flush=True)
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
-        signal.sigwait((signal.SIGTERM, signal.SIGINT))
+        signal.sigwait(ends)
     return 0
 
 

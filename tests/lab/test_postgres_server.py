@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +54,21 @@ def test_each_role_is_what_it_is_for(state: Path) -> None:
         server.drop_database("other")
         with pytest.raises(psycopg.OperationalError, match="does not exist"):
             psycopg.connect(server.conninfo("app", "other"))
+
+
+def test_the_command_prints_a_url_and_ends_on_sigterm(state: Path) -> None:
+    """Goal: usable from a shell. Method: connect to what it prints, then SIGTERM."""
+    command = (sys.executable, "-m", "lab", "postgres", "--state", str(state))
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip().replace("+psycopg", "")
+        with psycopg.connect(url) as connection:
+            assert connection.execute("select current_user").fetchone() == ("migrate",)
+        process.terminate()
+    assert process.returncode == 0
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(url)
 
 
 def test_a_wrong_password_is_refused_and_none_is_logged(state: Path) -> None:
