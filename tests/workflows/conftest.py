@@ -20,7 +20,7 @@ UNITS = (1042, 1043)
 
 @pytest.fixture
 def start_rig(tmp_path: Path) -> Iterator[StartRig]:
-    """start_rig(spec) -> the rig of a running device; wires are closed and crashes told at the end."""
+    """Start the device of a spec; at the end its wires are closed and its crashes told."""
     rigs: list[Rig] = []
     with ExitStack() as stack:
 
@@ -58,7 +58,7 @@ def junos_config() -> str:
 
 @pytest.fixture
 def start_bng(start_rig: StartRig) -> Callable[..., Rig]:
-    """start_bng(**options) -> a Junos router whose clock stands still."""
+    """Start a Junos router, its clock standing still unless `speed` is given."""
 
     def start(**options: Any) -> Rig:
         return start_rig(
@@ -78,7 +78,7 @@ def start_bng(start_rig: StartRig) -> Callable[..., Rig]:
 
 @pytest.fixture
 def start_olt(start_rig: StartRig) -> Callable[..., Rig]:
-    """start_olt(count=N, **options) -> a SmartAX whose clock stands still, N service-ports."""
+    """Start a SmartAX with `count` service-ports, its clock standing still unless told."""
 
     def start(count: int = 10, **options: Any) -> Rig:
         rates = (OLD.up_kbps, OLD.down_kbps, 200_000, 100_032, 500_032)

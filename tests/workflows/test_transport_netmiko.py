@@ -107,9 +107,9 @@ def test_refused_line_names_itself(olt: Rig, wire: Wire, handle: Handle) -> None
     assert olt.observed(handle).running() == "OLD"
 
 
-def test_line_with_a_caret(olt: Rig, wire: Wire) -> None:
+def test_line_with_a_caret(olt: Rig) -> None:
     """Goal: the other shape of a refusal is seen as well."""
-    line = "traffic table ip index 99999 name bm-1 cir 1 pir 1 priority 0 priority-policy local-setting"
+    line = "traffic table ip index 99999 name bm-1"
     kind = replace(olt.platform, profile_owned=lambda _line: True)
     wire = netmiko.connect(olt.context(), kind)
     olt.wires.append(wire)
@@ -273,7 +273,7 @@ def test_paged_answers(start_olt: StartOlt) -> None:
     assert {dict(section)["inbound"] for section in reading.sections} == {"20"}
 
 
-def test_answer_without_end_is_cut(olt: Rig, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_without_end_is_cut(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """Goal: a hostile device cannot fill our memory."""
     monkeypatch.setattr(cli_session, "MAX_ANSWER", 500)
     with pytest.raises(Unreachable, match="longer than 500"):

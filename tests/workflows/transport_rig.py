@@ -6,6 +6,7 @@ import itertools
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -157,11 +158,12 @@ def make_rig(fleet: Fleet, spec: DeviceSpec, folder: Path) -> Rig:
     return Rig(fleet, spec, platform(name), folder)
 
 
-def wait_until(done: Callable[[], bool], turns: int = 5000) -> None:
-    """Ask again and again, each time through another thread's loop, until it is so."""
+def wait_until(done: Callable[[], bool], turns: int = 5000, pause_s: float = 0.0) -> None:
+    """Ask again and again until it is so; a question to another thread's loop needs no pause."""
     for _ in range(turns):
         if done():
             return
+        time.sleep(pause_s)
     msg = "it did not come about"
     raise AssertionError(msg)
 

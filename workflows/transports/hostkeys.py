@@ -64,7 +64,7 @@ def enrolled(path: str, host: str, port: int) -> tuple[HostKey, ...]:
     Raises BadSettings for a file that others can write and for a line that is no key.
     """
     wanted = host_name(host, port)
-    return tuple(key for _, name, key in _lines(Path(path)) if name == wanted)
+    return tuple(key for name, key in _lines(Path(path)) if name == wanted)
 
 
 def enroll(path: str, host: str, port: int, key: HostKey) -> None:
@@ -76,7 +76,10 @@ def enroll(path: str, host: str, port: int, key: HostKey) -> None:
     wanted = host_name(host, port)
     new = f"{wanted} {key.kind} {key.base64}"
     _parsed(new, "the new key")
-    kept = [line for line, name, _ in _lines(file) if name != wanted]
+    for _ in _lines(file):
+        pass  # a file with a broken line is told, not rewritten
+    lines = file.read_text("ascii").splitlines() if file.exists() else []
+    kept = [line for line in lines if line.split()[:1] != [wanted]]
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, draft = tempfile.mkstemp(prefix=".known_hosts-", dir=file.parent)  # mode 0600
     try:
@@ -90,8 +93,8 @@ def enroll(path: str, host: str, port: int, key: HostKey) -> None:
         raise
 
 
-def _lines(file: Path) -> Iterator[tuple[str, str, HostKey]]:
-    """Yield (line, host name, key) of every line that is not blank or a comment."""
+def _lines(file: Path) -> Iterator[tuple[str, HostKey]]:
+    """Yield (host name, key) of every line that is not blank or a comment."""
     try:
         if file.stat().st_mode & 0o022:
             raise BadSettings(
@@ -104,7 +107,7 @@ def _lines(file: Path) -> Iterator[tuple[str, str, HostKey]]:
         return
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.startswith("#"):
-            yield (line, *_parsed(line, f"{file}:{number}"))
+            yield _parsed(line, f"{file}:{number}")
 
 
 def _parsed(line: str, where: str) -> tuple[str, HostKey]:
