@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Makes the virtual environment from the locked packages, and bandmaster itself in it.
+set -euo pipefail
+venv=$1
+python=""
+for name in python3.11 python3.12 python3.13 python3; do
+  if command -v "$name" >/dev/null 2>&1 &&
+    "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    python=$name
+    break
+  fi
+done
+if [ -z "$python" ]; then
+  echo "bandmaster needs Python 3.11 or newer. On Debian: apt-get install python3 python3-venv" >&2
+  exit 2
+fi
+if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    apt-get update -q && apt-get install -q -y python3-venv
+  else
+    echo "Python's venv is missing. On Debian: apt-get install python3-venv" >&2
+    exit 2
+  fi
+fi
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+pip=("$venv/bin/python" -m pip --quiet --disable-pip-version-check install)
+"${pip[@]}" --require-hashes --only-binary :all: -r requirements-build.lock
+# pyeapi and ncclient are published as source alone: the only two that are built here
+"${pip[@]}" --require-hashes --no-build-isolation --only-binary :all: --no-binary pyeapi,ncclient \
+  -r requirements.lock
+"${pip[@]}" --no-build-isolation --no-deps --editable .
