@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from netmiko.exceptions import (
 )
 from netmiko.ssh_dispatcher import CLASS_MAPPER
 
-from inventory import LoginRefused, Unreachable
+from inventory import DeviceProblem, LoginRefused, Unreachable
 from workflows.participant import WireContext
 
 from . import hostkeys
@@ -31,6 +32,11 @@ KEEPALIVE_S = 30
 # what netmiko and paramiko raise when the other side does not behave
 BROKEN = (NetmikoBaseException, paramiko.SSHException, OSError, EOFError, ValueError)
 MORE = r"---- More[^\n]*----"
+
+
+# Without a handler Python prints the libraries' tracebacks between our own lines.
+for _name in ("netmiko", "paramiko"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 class Watched:
@@ -99,11 +105,13 @@ class CliSession:
                 connection._open()  # noqa: SLF001 - what auto_connect does, but we may clean up
                 self._connection = connection
                 self._ready()
-            except Exception as error:
+            except BaseException as error:
                 self._connection = None
                 with contextlib.suppress(Exception):
                     connection.disconnect()
-                raise self._open_problem(error) from error
+                if isinstance(error, (*BROKEN, InDoubt)):
+                    raise self._open_problem(error) from error
+                raise
 
     def _class(self) -> Any:
         base = CLASS_MAPPER[self._options["base"]]
@@ -113,7 +121,7 @@ class CliSession:
     def _ready(self) -> None:
         self._connection.enable()
 
-    def _open_problem(self, error: Exception) -> Exception:
+    def _open_problem(self, error: Exception) -> DeviceProblem:
         device = self._context.device
         if isinstance(error, NetmikoAuthenticationException):
             return LoginRefused(
@@ -125,8 +133,6 @@ class CliSession:
         if isinstance(cause, paramiko.BadHostKeyException) or "host key" in str(cause):
             return hostkeys.changed(device)
         told = cause if isinstance(error, NetmikoTimeoutException) and cause else error
-        if not isinstance(error, (*BROKEN, InDoubt)):
-            return error  # a mistake of ours
         words = shown(str(told) or type(told).__name__, self._secret)
         return Unreachable(
             device.name,

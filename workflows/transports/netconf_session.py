@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from napalm import get_network_driver
 from napalm.base.exceptions import ConnectionException, MergeConfigException
 from ncclient.transport.errors import SSHUnknownHostError
 
-from inventory import LoginRefused, Unreachable
+from inventory import BadSettings, LoginRefused, Unreachable
 from workflows.participant import WireContext
 
 from . import hostkeys
@@ -32,6 +34,12 @@ CLOSE_S = 2  # how long a polite goodbye may take
 
 # ncclient looks at its send queue once per TICK: with its own 0.1 s every call takes 0.1 s.
 ncclient.transport.session.TICK = 0.01
+
+# Without a handler Python prints the libraries' tracebacks between our own lines.
+for _name in ("ncclient", "paramiko", "jnpr", "napalm"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+# PyEZ says so to the person at the terminal, and then raises what we tell them ourselves.
+warnings.filterwarnings("ignore", message="An unknown exception occurred", module="jnpr")
 
 
 class Guard:
@@ -74,6 +82,12 @@ class NetconfSession:
     def open(self) -> None:
         """Connect and log in; raises as Wire.open does."""
         device = self._context.device
+        if ":" in device.host:
+            raise BadSettings(
+                device.name,
+                f"PyEZ cannot reach the IPv6 address {device.host}",
+                "Give the device a host name or an IPv4 address.",
+            )
         with hostkeys.file_for(self._context) as known_hosts:
             self._secret = self._context.resolve(device.password) if device.password.ref else ""
             config = Path(known_hosts).with_name("ssh_config")

@@ -89,5 +89,6 @@ class ShellSession(CliSession):
             )
             found = re.search(rf"{mark}<\n(.*){mark}>([0-9]+)", text, flags=re.DOTALL)
             if found is None:
+                self.doubted = True
                 raise InDoubt("the answer is not between its marks")
         return int(found[2]), found[1]
