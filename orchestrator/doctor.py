@@ -26,7 +26,7 @@ from workflows import enrolled
 from .database import reading
 from .migrate import check_schema
 from .office import Office
-from .recover import orphans
+from .views import unsettled
 
 Word = Literal["ok", "missing", "note"]
 PYTHON = (3, 11)
@@ -100,7 +100,7 @@ def _database(office: Office) -> Iterator[Finding]:
 
 
 def _store(session: Session) -> Iterator[Finding]:
-    count = orphans(session)
+    count = unsettled(session)
     if count:
         yield Finding(
             word="missing",
@@ -197,4 +197,4 @@ def _lab() -> Finding:
 
 
 def _search_path() -> str:
-    return ":".join(("/usr/sbin", "/usr/lib/frr", "/usr/local/sbin", "/usr/bin", "/bin", "/sbin"))
+    return "/usr/sbin:/usr/local/sbin:/sbin:/usr/lib/frr:/usr/local/bin:/usr/bin:/bin"

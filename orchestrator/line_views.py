@@ -188,7 +188,7 @@ def read_live(office: Office, service: Service, now: dt.datetime) -> LiveView:
     interfaces = _snmp_interfaces(devices, places)
     with office.crew(tuple(devices.values()), no_fence) as crew:
         sections = crew.sections({n: (objects,) for n, objects in places.items() if objects})
-        logins = crew.sessions({name: (service.login,) for name in nas})
+        logins = crew.sessions(dict.fromkeys(nas, (service.login,)))
         evidence = crew.evidence(interfaces)
     sessions = tuple(
         one

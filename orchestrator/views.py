@@ -16,11 +16,12 @@ from inventory import UnknownName, money_text
 from workflows import HandleItem, PlanItem, ServicePoint, item_from_json, plan_from_json
 
 from .database import database_now
-from .journal import OPEN_STATES, list_steps
+from .journal import OPEN_STATES, list_steps, short
 from .rows import (
     ChangeRow,
     DecisionRow,
     ExceptionRow,
+    LeaseRow,
     OrderRow,
     ParticipantRow,
     PlanRow,
@@ -205,6 +206,25 @@ def _plan_line(row: PlanRow) -> PlanLine:
         expires_at=row.expires_at,
         services=len(plan.items),
         what=f"{first.order.service_id} {move_text(first)}{rest}",
+    )
+
+
+def unsettled(session: Session) -> int:
+    """Return how many change sets wait for recovery: neither applied nor driven by a worker.
+
+    A set that is applied and only waits for its closing pass is nobody's worry.
+    """
+    open_sets = session.exec(
+        select(ChangeRow.set_id)
+        .where(col(ChangeRow.state).in_(OPEN_STATES), col(ChangeRow.applied_at).is_(None))
+        .distinct()
+    ).all()
+    if not open_sets:
+        return 0
+    now = database_now(session)
+    driven = [row.purpose for row in session.exec(select(LeaseRow)) if row.until > now]
+    return sum(
+        not any(short(set_id, "s") in purpose for purpose in driven) for set_id in open_sets
     )
 
 

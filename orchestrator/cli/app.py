@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import metadata
 from typing import Annotated
@@ -26,7 +25,8 @@ from . import (
     subscriber,
 )
 from .options import EXIT_CODES, new_group
-from .trouble import tell
+from .output import drop
+from .trouble import quiet, tell
 
 app = new_group(
     "Change what a subscriber's line can do and what the subscriber is charged, as one act.",
@@ -76,13 +76,14 @@ def main() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code. Errors are told on standard error, never raised."""
     debug, left = _take_debug(arguments)
+    quiet(debug=debug)
     try:
         app(args=left, prog_name="bandmaster")
     except SystemExit as end:

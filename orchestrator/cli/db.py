@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Database = Annotated[
     str,
     typer.Option(
-        help="sqlite:///FILE or postgresql://USER@HOST/NAME; a password is better kept in ~/.pgpass.",
+        help="sqlite:///FILE or postgresql://USER@HOST/NAME; keep a password in ~/.pgpass.",
         metavar="URL",
     ),
 ]

@@ -97,11 +97,11 @@ def _greet(engine: Engine, *, notices: bool) -> None:
     """Refuse tables of another version; say in one line that changes wait for recovery (D7)."""
     from orchestrator.database import reading
     from orchestrator.migrate import check_schema
-    from orchestrator.recover import orphans
+    from orchestrator.views import unsettled
 
     with reading(engine) as session:
         check_schema(session)
-        count = orphans(session) if notices else 0
+        count = unsettled(session) if notices else 0
     if count:
         sets = "1 change set is" if count == 1 else f"{count} change sets are"
         say(paint(f"{sets} not settled yet. See and settle: bandmaster recover", "warn"))

@@ -93,8 +93,7 @@ def show_(name: Name, json: JsonFlag = False) -> None:
     lines = [
         ("device", f"{device.name}, {device.role}, {device.platform}, site {device.site or '-'}"),
         ("address", f"{device.host}:{device.port}, timeout {device.timeout_s} s"),
-        ("login", f"{device.username or '-'}, password {device.password}, "
-                  f"key file {device.key_file or 'none'}"),
+        ("login", _login(device)),
         ("evidence", snmp),
         ("CoA", coa),
         ("host key", ", ".join(key.fingerprint for key in keys) or "not enrolled"),
@@ -109,7 +108,8 @@ def show_(name: Name, json: JsonFlag = False) -> None:
 
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Devices; all of them without it.", metavar="DEVICE...")
+        list[str] | None,
+        typer.Argument(help="Devices; all of them without it.", metavar="DEVICE..."),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -122,7 +122,7 @@ def check(
     with desk.office(Progress()) as office:
         found = check_devices(office, names or ())
     if json:
-        data([{**_check_value(one)} for one in found])
+        data([_check_value(one) for one in found])
     else:
         _tell(found)
     if any(one.problem for one in found):
@@ -145,7 +145,8 @@ def _tell(found: tuple[DeviceCheck, ...]) -> None:
             rows.append((one.device, Painted("drift", "warn"),
                          f"{wrong} of {len(one.lines)} lines differ"))
         else:
-            rows.append((one.device, Painted("ok", "good"), f"{len(one.lines)} lines as they should"))
+            text = f"{len(one.lines)} lines as the ledger says"
+            rows.append((one.device, Painted("ok", "good"), text))
         rows += [("", f"  {line.service_id}", line.what) for line in one.lines if not line.ok]
     table(("device", "", "what"), rows)
     for remedy in sorted({one.remedy for one in found if one.problem and one.remedy}):
@@ -237,6 +238,11 @@ def _value(device: Device) -> dict[str, object]:
         "snmp_port": device.snmp.port,
         "coa_port": device.coa.port,
     }
+
+
+def _login(device: Device) -> str:
+    key_file = device.key_file or "none"
+    return f"{device.username or '-'}, password {device.password}, key file {key_file}"
 
 
 def _key_word(known_hosts: str, device: Device) -> str:

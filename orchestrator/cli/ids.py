@@ -31,7 +31,9 @@ def resolve(session: Session, letters: str, text: str) -> tuple[str, str]:
     """
     kinds, digits = _read(letters, text)
     found = [
-        (letter, identifier) for letter in kinds for identifier in _starting(session, letter, digits)
+        (letter, identifier)
+        for letter in kinds
+        for identifier in _starting(session, letter, digits)
     ]
     if len(found) == 1:
         return found[0]

@@ -8,16 +8,12 @@ import typer
 
 from . import desk
 from .options import JsonFlag, command, new_group
-from .output import data, json_line, say, show, table, utc
+from .output import data, plain, say, show, table, utc
 
 if TYPE_CHECKING:
-    from billing_bridge import LedgerEvent
+    from billing_bridge import Head, LedgerEvent
 
-After = Annotated[
-    int, typer.Option(help="Begin after this sequence number.", min=0, metavar="SEQ")
-]
 Limit = Annotated[int, typer.Option(help="How many at most.", min=1, metavar="N")]
-BATCH = 500
 
 
 def add(app: typer.Typer) -> None:
@@ -75,30 +71,76 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Compare every column with the text that was hashed.")
     ] = False,
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(help="A head kept elsewhere: the chain must pass it.", metavar="SEQ:HASH"),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Check the chain over all events: no gap, no altered byte, nothing cut from its middle."""
+    """Check the chain over all events: no gap, no altered byte, nothing cut out.
+
+    Ends with 1 where anything is wrong. What a tail cut off would hide shows against an --anchor:
+    keep the line that a good run prints somewhere else.
+    """
     from billing_bridge import verify as check
     from orchestrator.database import reading
 
+    anchors = tuple(_anchor(text) for text in anchor or ())
     with desk.store() as (_settings, engine), reading(engine) as session:
-        report = check(session, deep=deep)
+        report = check(session, deep=deep, anchors=anchors)
     if json:
-        data(report)
+        data({**plain(report), "ok": not report.problem, "deep": deep})
+    elif report.problem:
+        show(f"BROKEN at seq {report.bad_seq}: {report.problem}")
+        show("Bill nothing from this ledger until it is known why.")
     else:
-        for line in str(report).splitlines():
-            show(line)
-    raise typer.Exit(0 if report.ok else 1)
+        how = "chain and columns hold" if deep else "chain holds"
+        show(f"ok: {report.events} events, {how}")
+        show(f"anchor {report.last.seq}:{report.last.hash.hex()}")
+    raise typer.Exit(1 if report.problem else 0)
 
 
-def export(after: After = 0, limit: Limit = 1_000_000_000) -> None:
-    """Write events as CloudEvents, one JSON document a line, in order, from a cursor."""
-    from billing_bridge import export as write
+def _anchor(text: str) -> Head:
+    from billing_bridge import Head
+    from inventory import WrongUse
+
+    seq, _, digest = text.partition(":")
+    try:
+        return Head(seq=int(seq), hash=bytes.fromhex(digest))
+    except ValueError as error:
+        raise WrongUse(
+            f"--anchor {text}", "is not SEQ:HASH", "Copy it from `bandmaster ledger verify`."
+        ) from error
+
+
+def export(
+    after: Annotated[
+        int, typer.Option(help="Begin after this sequence number.", min=0, metavar="SEQ")
+    ] = 0,
+    limit: Annotated[
+        int, typer.Option(help="How many at most; 0 = all.", min=0, metavar="N")
+    ] = 0,
+) -> None:
+    """Write events as CloudEvents, one JSON document a line, in order, from a cursor.
+
+    Every link of the chain is checked before its line is written.
+    """
+    from billing_bridge import Head, export_lines
+    from billing_bridge import tail as read
+    from inventory import WrongUse
     from orchestrator.database import reading
 
     with desk.store() as (_settings, engine), reading(engine) as session:
-        for line in write(session, after, limit):
-            show(line)
+        start = Head()
+        if after:
+            found = read(session, after - 1, 1)
+            if not found:
+                raise WrongUse(f"--after {after}", "lies behind the newest event",
+                               "See: bandmaster ledger tail")
+            start = Head(seq=found[0].seq, hash=found[0].hash)
+        for line in export_lines(session, start, limit):
+            if not show(line):
+                return
 
 
 def replay(
@@ -107,7 +149,10 @@ def replay(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Fold the ledger and compare what it makes of each service with the service table."""
+    """Fold the ledger and compare what it makes of each service with the service table.
+
+    Ends with 1 where they differ.
+    """
     from billing_bridge import replay_check
     from inventory import WrongUse, list_services
     from orchestrator.database import reading
@@ -120,8 +165,8 @@ def replay(
     if json:
         data({"services": len(services), "mismatches": found})
     elif found:
-        for mismatch in found:
-            json_line(mismatch)
+        table(("service", "field", "ledger", "service table"),
+              [(one.service_id, one.field, one.ledger, one.table) for one in found])
     else:
         show(f"ok: the ledger makes {len(services)} services what the service table says")
     raise typer.Exit(1 if found else 0)

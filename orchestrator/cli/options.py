@@ -11,13 +11,14 @@ from .output import WIDTH
 
 EXIT_CODES = """\b
 Exit codes:
-  0  done, or nothing to do
-  1  failed or aborted; everything reads back as before
-  2  wrong use
-  3  changes pending: plan only, answered no, drift
-  4  decided, with refusals or an open exception
-  5  refused by policy, a lease or a stale plan
-  6  undecided or not yet applied: run bandmaster recover
+  0   done, or nothing to do
+  1   failed or aborted; everything reads back as before
+  2   wrong use
+  3   changes pending: plan only, answered no, drift
+  4   decided, with refusals or an open exception
+  5   refused by policy, a lease or a stale plan
+  6   undecided or not yet applied: run bandmaster recover
+  70 a fault of bandmaster itself
 """
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
@@ -82,4 +83,5 @@ def wants_undo(show: str) -> bool:
 
 
 def _settings() -> dict[str, Any]:
-    return {"help_option_names": ["-h", "--help"], "terminal_width": min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)}
+    columns = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+    return {"help_option_names": ["-h", "--help"], "terminal_width": columns}

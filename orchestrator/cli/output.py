@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -15,6 +16,8 @@ from typing import Any, TextIO
 WIDTH = 100
 GAP = "  "
 _STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1"}
+_COLOUR = re.compile(r"\x1b\[[0-9]*m")
+_NUMBER = re.compile(r"-|-?[0-9]+|[A-Z]{3} -?[0-9.]+")
 _NARROWEST = 20  # a wrapped column stays readable
 
 
@@ -32,9 +35,9 @@ class Painted:
 Cell = str | Painted
 
 
-def show(text: str = "") -> None:
-    """Write a line of data."""
-    _write(sys.stdout, text)
+def show(text: str = "") -> bool:
+    """Write a line of data; return False where nobody reads it any more."""
+    return _write(sys.stdout, text)
 
 
 def say(text: str = "") -> None:
@@ -47,29 +50,24 @@ def data(value: object) -> None:
     show(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
-def json_line(value: object) -> None:
-    """Write one JSON document on a line of its own."""
-    show(json.dumps(plain(value), ensure_ascii=False))
-
-
 def plain(value: object) -> Any:
     """Return JSON values for dataclasses, instants, dates, mappings and sequences."""
-    if isinstance(value, Painted):
-        return value.text
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = (field.name for field in dataclasses.fields(value))
         return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(part) for part in value]
+    return _scalar(value)
+
+
+def _scalar(value: object) -> Any:
     if isinstance(value, dt.datetime):
         return value.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, dt.date):
         return value.isoformat()
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(part) for part in value]
-    return value
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def utc(instant: dt.datetime | None, *, seconds: bool = True) -> str:
@@ -92,64 +90,72 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def paint(text: str, style: str, stream: TextIO | None = None) -> str:
-    """Return text in a colour where the stream is a terminal that wants colours."""
-    if not style or not _coloured(stream or sys.stderr):
-        return text
-    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+def paint(text: str, style: str) -> str:
+    """Return text in a colour, which `show` and `say` leave out where nobody can see it."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style else text
 
 
-def width(stream: TextIO | None = None) -> int:
-    """Return the columns of a terminal; 0 for a pipe, where no line is ever folded."""
-    if not _is_terminal(stream or sys.stdout):
+def width() -> int:
+    """Return the columns of standard output; 0 for a pipe, where no line is ever folded."""
+    if not _is_terminal(sys.stdout):
         return 0
     return max(shutil.get_terminal_size((WIDTH, 24)).columns, 40)
 
 
-def table(
-    header: Sequence[str], rows: Sequence[Sequence[Cell]], *, stream: TextIO | None = None
-) -> None:
-    """Write rows under a header; the last column is folded where the terminal is too narrow.
+def table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Show rows under a header; the last column is folded where the terminal is too narrow.
 
     In a pipe a row is a line, whatever its length.
     """
-    out = stream or sys.stdout
-    for line in table_lines(header, rows, out):
-        _write(out, line)
+    for line in table_lines(header, rows):
+        show(line)
 
 
-def table_lines(
-    header: Sequence[str], rows: Sequence[Sequence[Cell]], stream: TextIO
-) -> list[str]:
-    """Return the lines of a table."""
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[str]:
+    """Return the lines of a table; columns of numbers and amounts stand to the right."""
+    if not rows:
+        return []
     texts = [[clean(str(cell)) for cell in row] for row in rows]
-    widths = [
-        max(len(part) for part in column) for column in zip(header, *texts, strict=True)
-    ]
-    lines = [paint(_join(header, widths), "dim", stream)] if any(header) else []
-    room = width(stream) - sum(widths[:-1]) - len(GAP) * (len(widths) - 1)
-    fold = max(room, _NARROWEST) if width(stream) and widths[-1] > room else 0
+    columns = list(zip(*texts, strict=True))
+    widths = [max(map(len, (name, *c))) for name, c in zip(header, columns, strict=True)]
+    right = [_is_number(column) for column in columns]
+    before = sum(widths[:-1]) + len(GAP) * (len(widths) - 1)
+    columns_there = width()
+    room = max(columns_there - before, _NARROWEST)
+    fold = room if columns_there and widths[-1] > room else 0
+    lines = []
+    if any(header):
+        lines.append(paint(_join(header, widths, right), "dim"))
     for row, text in zip(rows, texts, strict=True):
-        last = textwrap.wrap(text[-1], fold) if fold else [text[-1]]
-        first = [*text[:-1], (last or [""])[0]]
-        lines.append(_join(first, widths, row, stream))
-        lines += [" " * (sum(widths[:-1]) + len(GAP) * (len(widths) - 1)) + more
-                  for more in last[1:]]
+        first, *more = (textwrap.wrap(text[-1], fold) or [""]) if fold else [text[-1]]
+        lines.append(_join([*text[:-1], first], widths, right, row))
+        lines += [" " * before + rest for rest in more]
     return lines
+
+
+def _is_number(cells: Sequence[str]) -> bool:
+    return any(cells) and all(_NUMBER.fullmatch(cell) for cell in cells)
 
 
 def _join(
     texts: Sequence[str],
     widths: Sequence[int],
+    right: Sequence[bool],
     row: Sequence[Cell] = (),
-    stream: TextIO | None = None,
 ) -> str:
-    padded = [f"{text:<{size}}" for text, size in zip(texts, widths, strict=True)]
-    padded[-1] = texts[-1]
+    padded = [
+        f"{text:>{size}}" if number else f"{text:<{size}}"
+        for text, size, number in zip(texts, widths, right, strict=True)
+    ]
     for place, cell in enumerate(row):
         if isinstance(cell, Painted):
-            padded[place] = paint(padded[place], cell.style, stream)
+            padded[place] = paint(padded[place], cell.style)
     return GAP.join(padded).rstrip()
+
+
+def can_move() -> bool:
+    """Whether lines on standard error can be written over."""
+    return _is_terminal(sys.stderr) and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _is_terminal(stream: TextIO) -> bool:
@@ -165,10 +171,15 @@ def _coloured(stream: TextIO) -> bool:
     return _is_terminal(stream)
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO, text: str) -> bool:
     try:
-        stream.write(text + "\n")
-        stream.flush()
+        stream.write((text if _coloured(stream) else _COLOUR.sub("", text)) + "\n")
     except BrokenPipeError:
-        # the reader has seen enough; what this command does must not depend on that
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        drop(stream)
+        return False
+    return True
+
+
+def drop(stream: TextIO) -> None:
+    """Let the rest go nowhere: the reader has seen enough, what we do must not depend on that."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -10,7 +10,7 @@ from billing_bridge import MoneyPreview
 from device_templates import section_rate
 from inventory import money_text
 from orchestrator.journal import short
-from orchestrator.outcome import ItemOutcome, Outcome
+from orchestrator.outcome import Ending, ItemOutcome, Outcome
 from orchestrator.views import move_text
 from workflows import ChangePlan, DevicePart, PlanItem, RadiusPart, SessionPart
 
@@ -64,8 +64,8 @@ def _service_title(item: PlanItem) -> str:
 
 def _network(item: PlanItem, *, undo: bool) -> list[str]:
     lines = [line for part in item.devices for line in _device(part, undo=undo)]
-    lines += [_radius(part) for part in item.radius]
-    lines += [_session(part, item) for part in item.session]
+    lines += [line for part in item.radius for line in _radius(part)]
+    lines += [line for part in item.session for line in _session(part, item)]
     return lines or ["  no device line, RADIUS row or session is concerned"]
 
 
@@ -81,26 +81,26 @@ def _device(part: DevicePart, *, undo: bool) -> list[str]:
     return lines
 
 
-def _radius(part: RadiusPart) -> str:
+def _radius(part: RadiusPart) -> list[str]:
     before, after = part.group_before or "no row", part.group_after or "no row"
-    where = "in the ledger transaction"
-    return f"  {'radius':<{_NAME}}  user {clean(part.login)}   group {before} -> {after}   {where}"
+    return [
+        f"  {'radius':<{_NAME}}  user {clean(part.login)}, rows change in the ledger transaction",
+        f"    group {before} -> {after}",
+    ]
 
 
-def _session(part: SessionPart, item: PlanItem) -> str:
-    does = "CoA after the decision, rate read back"
+def _session(part: SessionPart, item: PlanItem) -> list[str]:
+    if part.acct_session_id:
+        since = f", since {clean(part.since)}" if part.since else ""
+        seen = f"{clean(part.acct_session_id)} on {part.device}{since}, {part.rate_seen}"
+    else:
+        seen = f"{clean(part.login)} is not online on {part.device} now"
+    does = f"CoA after the decision to {item.after.rate}, rate read back"
     if part.action == "disconnect":
         does = "Disconnect after the decision"
     elif part.disconnect_if_needed:
         does += ", Disconnect if the NAS cannot"
-    if not part.acct_session_id:
-        seen = f"{clean(part.login)} is not online on {part.device} now"
-    else:
-        since = f", since {clean(part.since)}" if part.since else ""
-        seen = f"{clean(part.acct_session_id)} on {part.device}{since}, {part.rate_seen}"
-        if part.action == "coa":
-            seen += f" -> {item.after.rate}"
-    return f"  {'session':<{_NAME}}  {seen}   {does}"
+    return [f"  {'session':<{_NAME}}  {seen}", f"    {does}"]
 
 
 def _money(money: MoneyPreview) -> list[str]:
@@ -177,7 +177,7 @@ def outcome_lines(plan_id: str, outcome: Outcome) -> list[str]:
         lines.append(f"  {item.service_id:<{_NAME}}  {paint(item.ending, 'bad')}: {why}")
     if len(bad) > SHOWN_REFUSALS:
         lines.append(f"  ... and {len(bad) - SHOWN_REFUSALS} more, see --json")
-    endings = ("done", "reversed", "aborted", "refused", "in doubt")
+    endings: tuple[Ending, ...] = ("done", "reversed", "aborted", "refused", "in doubt")
     counts = [(ending, outcome.count(ending)) for ending in endings]
     counted = ", ".join(
         paint(f"{count} {ending}", _MARKS.get(ending, "bad")) for ending, count in counts if count

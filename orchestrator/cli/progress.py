@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from .output import WIDTH, clean, paint
+from .output import WIDTH, can_move, clean, paint, say
 
 _NAME_WIDTH = 12
 _BAD = ("refused", "unknown", "unreachable", "foreign", "aborted", "reversed", "NAK", "no answer")
@@ -27,7 +27,7 @@ class Progress:
         self._lines: dict[str, list[str]] = {}
         self._drawn = 0
         self._lock = threading.Lock()
-        self._in_place = sys.stderr.isatty()
+        self._in_place = can_move()
 
     def watch(self, interrupted: Callable[[], bool]) -> None:
         """Hear from `interrupted` that somebody else has written below our lines."""
@@ -37,7 +37,7 @@ class Progress:
         """Show the news."""
         with self._lock:
             if not self._in_place:
-                _write(f"{_label(participant)}{_coloured(clean(text))}\n")
+                say(f"{_label(participant)}{_coloured(clean(text))}")
                 return
             self._leave_old_block()
             self._lines.setdefault(participant, []).append(clean(text))
@@ -59,9 +59,10 @@ class Progress:
             label = _label(name)
             text = " · ".join(texts)
             # a folded line takes several rows: count them, or the next drawing starts too low
-            self._drawn += (len(label) + len(text)) // columns + 1
+            self._drawn += max(1, -(-(len(label) + len(text)) // columns))
             body += f"\x1b[2K{label}{_coloured(text)}\n"
-        _write(f"{up}{body}")
+        sys.stderr.write(f"{up}{body}")
+        sys.stderr.flush()
 
 
 def _label(participant: str) -> str:
@@ -70,8 +71,3 @@ def _label(participant: str) -> str:
 
 def _coloured(text: str) -> str:
     return paint(text, "bad") if any(word in text for word in _BAD) else text
-
-
-def _write(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()

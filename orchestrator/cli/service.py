@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from workflows import ChangeKind, ChangePlan, Order
 
 Id = Annotated[str, typer.Argument(help="The service.", metavar="SERVICE", show_default=False)]
+Goal = Annotated[
+    str, typer.Argument(help="The plan to reach.", metavar="PLAN", show_default=False)
+]
+File = Annotated[
+    Path | None, typer.Option(help="CSV with the columns service,plan.", metavar="CSV")
+]
+AtSite = Annotated[str, typer.Option(help="All services at a site.", metavar="SITE")]
+OnPlan = Annotated[
+    str, typer.Option("--plan", help="All services that have this plan.", metavar="PLAN")
+]
+OnDevice = Annotated[str, typer.Option(help="All services on a device.", metavar="DEVICE")]
+To = Annotated[str, typer.Option(help="The plan that filtered services reach.", metavar="PLAN")]
 
 
 def add(app: typer.Typer) -> None:
@@ -57,20 +69,12 @@ def activate(
 
 def tier(
     service: Id = "",
-    plan: Annotated[
-        str, typer.Argument(help="The plan to reach.", metavar="PLAN", show_default=False)
-    ] = "",
-    file: Annotated[
-        Path | None, typer.Option(help="CSV with the columns service,plan.", metavar="CSV")
-    ] = None,
-    site: Annotated[str, typer.Option(help="All services at a site.", metavar="SITE")] = "",
-    on_plan: Annotated[
-        str, typer.Option("--plan", help="All services that have this plan.", metavar="PLAN")
-    ] = "",
-    device: Annotated[str, typer.Option(help="All services on a device.", metavar="DEVICE")] = "",
-    to: Annotated[
-        str, typer.Option(help="The plan that filtered services reach.", metavar="PLAN")
-    ] = "",
+    plan: Goal = "",
+    file: File = None,
+    site: AtSite = "",
+    on_plan: OnPlan = "",
+    device: OnDevice = "",
+    to: To = "",
     plan_only: options.PlanOnly = False,
     yes: options.Yes = False,
     ticket: options.Ticket = "",

@@ -46,11 +46,9 @@ def _part(part: ChangePart) -> list[str]:
     name = paint(short(part.change_id, "c"), "bold")
     lines = [
         f"Change {name}  {part.service_id}  account {part.account_id}    {part.what}    {ended}",
-        f"  {'asked by':<{_NAME}}  {part.actor} at {utc(part.asked_at)}, "
-        f"ticket {clean(part.ticket) or 'none'}, reason {part.reason_code}"
-        + (f": {clean(part.reason)}" if part.reason else ""),
-        f"  {'order':<{_NAME}}  {short(part.order_id, 'o')}, key {clean(part.idempotency_key)}, "
-        f"item hash {part.item_hash[:12]}",
+        f"  {'asked by':<{_NAME}}  {_asked(part)}",
+        f"  {'order':<{_NAME}}  {short(part.order_id, 'o')}, item hash {part.item_hash[:12]}",
+        f"  {'key':<{_NAME}}  {clean(part.idempotency_key)}",
         f"  {'times':<{_NAME}}  {_times(part)}",
     ]
     if part.refusal:
@@ -71,6 +69,12 @@ def _part(part: ChangePart) -> list[str]:
     if not part.events:
         lines.append(f"  {'ledger':<{_NAME}}  nothing posted")
     return lines
+
+
+def _asked(part: ChangePart) -> str:
+    why = f": {clean(part.reason)}" if part.reason else ""
+    ticket = clean(part.ticket) or "none"
+    return f"{part.actor} at {utc(part.asked_at)}, ticket {ticket}, {part.reason_code}{why}"
 
 
 def _short_part(part: ChangePart) -> str:
@@ -116,7 +120,9 @@ def _clock(at: dt.datetime) -> str:
 
 
 def _intent(detail: Mapping[str, Any], _story: Story) -> str:
-    return f"{detail['services']} services on {', '.join(detail['devices'])}"
+    count = detail["services"]
+    what = "1 service" if count == 1 else f"{count} services"
+    return f"{what} on {', '.join(detail['devices']) or 'no device'}"
 
 
 def _reply(detail: Mapping[str, Any], _story: Story) -> str:
@@ -127,7 +133,9 @@ def _reply(detail: Mapping[str, Any], _story: Story) -> str:
 def _observed(detail: Mapping[str, Any], _story: Story) -> str:
     rates = sorted(set(detail["rates"].values()))
     shown = ", ".join(rates[:FULL]) + (" ..." if len(rates) > FULL else "")
-    text = f"reads {shown or 'nothing'}; running {detail['running']}, startup {detail['startup']}"
+    text = f"reads {shown or 'nothing'}; running {detail['running']}"
+    if detail["startup"] != "UNREADABLE" or detail["running"] == "UNREADABLE":
+        text += f", startup {detail['startup']}"
     if detail["pending"] != "NONE":
         text += f", timer {detail['pending']}"
     problem = detail.get("evidence", {}).get("problem", "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 
 from inventory import Service, money_text
@@ -19,10 +18,11 @@ _NAME = 10
 def subscriber_lines(view: SubscriberView, read: Mapping[str, LiveView]) -> list[str]:
     """Return the screen; `read` holds, by service, what its devices showed just now."""
     account = view.account
+    where = clean(account.address) or "no address"
     lines = [
-        f"{paint(account.account_id, 'bold', sys.stdout)}  {clean(account.name)}, "
-        f"{clean(account.address) or 'no address'}    {account.time_zone}, bills on day "
-        f"{account.cycle_day}, {account.currency}, issued by {account.legal_entity}"
+        f"{paint(account.account_id, 'bold')}  {clean(account.name)}, {where}",
+        _line("billed", f"on day {account.cycle_day}, {account.time_zone}, {account.currency}, "
+                        f"by {account.legal_entity}"),
     ]
     for one in view.services:
         lines += ["", *_service(one, read.get(one.service.service_id))]
@@ -31,10 +31,10 @@ def subscriber_lines(view: SubscriberView, read: Mapping[str, LiveView]) -> list
 
 def _service(one: ServiceView, live: LiveView | None) -> list[str]:
     service = one.service
-    state = paint(service.state, _STYLES[service.state], sys.stdout)
-    pending = paint("  change pending", "warn", sys.stdout) if one.pending else ""
+    state = paint(service.state, _STYLES[service.state])
+    pending = paint("  change pending", "warn") if one.pending else ""
     since = f" since {utc(service.active_since, seconds=False)}" if service.active_since else ""
-    name = paint(service.service_id, "bold", sys.stdout)
+    name = paint(service.service_id, "bold")
     lines = [
         f"{name}  {service.plan_code or 'no plan'}, {state}{since}{pending}",
         _line("intended", str(one.intended) if one.service.state != "none" else "nothing"),
@@ -50,7 +50,7 @@ def _service(one: ServiceView, live: LiveView | None) -> list[str]:
               for name, seen in (live.evidence.items() if live else ())]
     for row in one.exceptions:
         lines.append(_line("exception", paint(
-            f"{short(row.exception_id, 'x')} {row.participant}: {row.cause}", "warn", sys.stdout)))
+            f"{short(row.exception_id, 'x')} {row.participant}: {row.cause}", "warn")))
     return [*lines, *_changes(one), *_events(one)]
 
 
@@ -63,7 +63,7 @@ def _observed(seen: Observed, one: ServiceView) -> str:
     if seen.problem:
         return _line("observed", f"{seen.device}: {clean(seen.problem)}")
     same = seen.rate == one.intended
-    word = str(seen.rate) if same else paint(f"{seen.rate}, differs", "warn", sys.stdout)
+    word = str(seen.rate) if same else paint(f"{seen.rate}, differs", "warn")
     return _line("observed", f"{word}  {seen.device} {when}")
 
 
@@ -115,7 +115,7 @@ def _changes(one: ServiceView) -> list[str]:
         )
         for place, line in enumerate(reversed(one.changes))
     ]
-    return table_lines(("",) * 7, rows, sys.stdout)
+    return table_lines(("",) * 7, rows)
 
 
 def _events(one: ServiceView) -> list[str]:
@@ -135,4 +135,4 @@ def _events(one: ServiceView) -> list[str]:
                 money,
             )
         )
-    return table_lines(("",) * 6, rows, sys.stdout) if rows else [_line("ledger", "nothing yet")]
+    return table_lines(("",) * 6, rows) if rows else [_line("ledger", "nothing yet")]

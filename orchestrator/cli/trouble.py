@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
+import warnings
 from typing import TYPE_CHECKING
 
 from . import desk
-from .output import clean, paint
+from .output import clean, paint, say
 
 if TYPE_CHECKING:
     from inventory import BandmasterError
 
 BUG = 70  # a fault of this program itself; sysexits.h calls it EX_SOFTWARE
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Libraries log what they like; no secret of ours gets through."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's text, masked."""
+        return desk.mask(super().format(record))
+
+
+def quiet(*, debug: bool) -> None:
+    """Keep what libraries log and warn of from the screen; with `debug` show it, masked.
+
+    A person is told once, in our words: see `tell`.
+    """
+    handler: logging.Handler = logging.NullHandler()
+    if debug:
+        handler = logging.StreamHandler()
+        handler.setLevel(logging.WARNING)
+        handler.setFormatter(_MaskingFormatter("%(levelname)s %(name)s: %(message)s"))
+    elif not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(handler)
 
 
 def tell(error: Exception, *, debug: bool) -> int:
@@ -24,16 +49,16 @@ def tell(error: Exception, *, debug: bool) -> int:
 
     if debug:
         trace = "".join(traceback.format_exception(error))
-        sys.stderr.write(desk.mask(trace))
+        say(desk.mask(trace.rstrip()))
     if isinstance(error, BandmasterError):
         for line in _words(error):
-            sys.stderr.write(desk.mask(line) + "\n")
+            say(desk.mask(line))
         return error.exit_code
     said = desk.mask(clean(str(error).partition("\n")[0]))
     name = type(error).__name__
-    sys.stderr.write(paint(f"bug in bandmaster: {name}: {said}", "bad") + "\n")
+    say(paint(f"bug in bandmaster: {name}: {said}", "bad"))
     if not debug:
-        sys.stderr.write("Run the command again with --debug and send what it prints.\n")
+        say("Run the command again with --debug and send what it prints.")
     return BUG
 
 
