@@ -144,15 +144,18 @@ def load_set(session: Session, set_id: str) -> OpenSet:
 
 
 def list_open_sets(session: Session) -> tuple[str, ...]:
-    """Return the sets with at least one change that is not closed, oldest first."""
-    return tuple(
-        session.exec(
-            select(ChangeRow.set_id)
-            .where(col(ChangeRow.state).in_(OPEN_STATES))
-            .distinct()
-            .order_by(col(ChangeRow.set_id))
-        )
+    """Return the sets with at least one change that is not closed.
+
+    Those not yet applied come first, each kind oldest first: what they have left armed on a
+    device would look like somebody else's to the closing pass of another set.
+    """
+    open_sets = select(ChangeRow.set_id, ChangeRow.applied_at).where(
+        col(ChangeRow.state).in_(OPEN_STATES)
     )
+    found: dict[str, bool] = {}
+    for set_id, applied_at in session.exec(open_sets):
+        found[set_id] = found.get(set_id, True) and applied_at is not None
+    return tuple(sorted(found, key=lambda set_id: (found[set_id], set_id)))
 
 
 def bump_epoch(session: Session, set_id: str) -> None:

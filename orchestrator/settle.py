@@ -10,7 +10,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from inventory import DatabaseProblem, Device
+from inventory import DatabaseProblem, Device, password_refs
 from workflows import Crew, Goal, Observation
 
 from .database import database_now, reading, writing
@@ -66,6 +66,13 @@ def _decided(office: Office, set_id: str, refusals: Mapping[str, str]) -> str:
     if not verdict:
         raise DatabaseProblem("database", "gave no decision", "Run: bandmaster recover")
     return verdict
+
+
+def take_passwords(office: Office, session: Session, opened: OpenSet) -> dict[str, str]:
+    """Return the passwords of logins whose rows a change makes, or a reversal brings back."""
+    kinds = ("activate", "terminate")
+    wanted = [i.order.service_id for i in opened.items.values() if i.order.kind in kinds]
+    return {name: office.secrets(ref) for name, ref in password_refs(session, wanted).items()}
 
 
 @dataclass(slots=True)
@@ -124,7 +131,8 @@ def settle(
     if refused:
         with writing(office.engine) as session:
             why = "; ".join(sorted(set(refused.values())))
-            events = reverse_changes(session, found.opened, tuple(refused), why)
+            passwords = take_passwords(office, session, found.opened)
+            events = reverse_changes(session, found.opened, tuple(refused), why, passwords)
             note(session, set_id, "reversal", seq=events[-1].seq, changes=sorted(refused), why=why)
         office.tell("decision", f"reversed for {len(refused)}: {why}")
         found = _drive_devices(office, crew, set_id, {}, retry)
@@ -222,7 +230,8 @@ def _excuse(
             continue
         open_exception(session, change, item, name, ended.cause, ended.reason)
         excused = True
-        unreachable = unreachable or ended.cause == "unreachable"
+        # both pass by themselves: nothing is claimed about such a device, a later pass reads it
+        unreachable = unreachable or ended.cause in ("unreachable", "foreign confirm")
     live = found.sessions.get(change.change_id)
     if live is not None and item.session:
         name = session_name(change.change_id)
