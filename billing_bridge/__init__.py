@@ -1,5 +1,6 @@
 """What is owed: the ledger and the rules of price."""
 
+from .consumer import advance, read_batch
 from .event import (
     EMPTY_HASH,
     EVENT_TYPES,
@@ -7,20 +8,22 @@ from .event import (
     SCHEMA_VERSION,
     TRANSITIONS,
     WHEN_RECORDED,
+    Head,
     LedgerEvent,
     NewEvent,
     check_transition,
 )
+from .export import export_lines, position_of
 from .fold import FoldedService, Step, acts, fold_service
 from .guards import ddl, undo_ddl
 from .ledger import (
-    Head,
     append,
     find_by_change,
     find_by_key,
     find_by_service,
     find_by_services,
     find_event,
+    head_at,
     ledger_head,
     tail,
 )
@@ -38,7 +41,9 @@ from .proration import (
     prorate,
     round_half_up,
 )
+from .replay import Mismatch, replay_check
 from .rows import BillingEvent, ConsumerCursor, LedgerHead
+from .verify import VerifyReport, verify
 
 __all__ = [
     "EMPTY_HASH",
@@ -55,34 +60,43 @@ __all__ = [
     "Head",
     "LedgerEvent",
     "LedgerHead",
+    "Mismatch",
     "MoneyLine",
     "MoneyPreview",
     "NewEvent",
     "Period",
     "PricedLine",
     "Step",
+    "VerifyReport",
     "acts",
+    "advance",
     "append",
     "charged_history",
     "check_transition",
     "ddl",
+    "export_lines",
     "find_by_change",
     "find_by_key",
     "find_by_service",
     "find_by_services",
     "find_event",
     "fold_service",
+    "head_at",
     "ledger_head",
     "midnight",
     "period_holding",
+    "position_of",
     "preview",
     "price_difference",
     "price_history",
     "price_plan",
     "prorate",
+    "read_batch",
+    "replay_check",
     "round_half_up",
     "service_payload",
     "shift_payload",
     "tail",
     "undo_ddl",
+    "verify",
 ]

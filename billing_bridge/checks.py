@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, true
 
 from inventory import NotNewest, Refused, StalePlan, UnknownName
 
 from .event import LedgerEvent, check_transition
 from .fold import acts
-from .stored import EVENTS, chunked, events_by_id, events_by_service, read_rows, stored_rows
+from .stored import EVENTS, events_at, events_by_service, seqs_named
 
 
 def check_fresh(connection: Connection, fresh: Sequence[LedgerEvent]) -> None:
@@ -41,33 +41,22 @@ def check_fresh(connection: Connection, fresh: Sequence[LedgerEvent]) -> None:
 
 def _newest(connection: Connection, service_ids: set[str]) -> dict[str, LedgerEvent]:
     columns = EVENTS.c
-    found: dict[str, LedgerEvent] = {}
-    for part in chunked(service_ids):
-        last = (
-            select(columns.service_id, func.max(columns.service_version).label("version"))
-            .where(columns.service_id.in_(part), columns.service_version > 0)
-            .group_by(columns.service_id)
-            .subquery()
-        )
-        query = stored_rows().join(
-            last,
-            (columns.service_id == last.c.service_id) & (columns.service_version == last.c.version),
-        )
-        # said again so that the partial index can serve the join
-        query = query.where(columns.service_version > 0)
-        found |= {event.service_id: event for event in read_rows(connection, query)}
-    return found
+    seqs = seqs_named(connection, columns.service_id, service_ids, columns.service_version > 0)
+    return {event.service_id: event for event in events_at(connection, seqs)}
 
 
 def _check_reversals(connection: Connection, reversals: Sequence[LedgerEvent]) -> None:
-    originals = events_by_id(connection, (event.reverses_event_id for event in reversals))
     columns = EVENTS.c
-    for part in chunked(originals):
-        query = select(columns.reverses_event_id).where(
-            columns.reverses_event_id.in_(part), columns.reverses_event_id != ""
+    named = {event.reverses_event_id for event in reversals}
+    reversed_before = seqs_named(
+        connection, columns.reverses_event_id, named, columns.reverses_event_id != ""
+    )
+    for earlier in events_at(connection, reversed_before):
+        raise Refused(
+            earlier.reverses_event_id, "was reversed before; an event is reversed only once"
         )
-        for event_id in connection.execute(query).scalars():
-            raise Refused(event_id, "was reversed before; an event is reversed once")
+    seqs = seqs_named(connection, columns.event_id, named, true())
+    originals = {event.event_id: event for event in events_at(connection, seqs)}
     touched = {event.service_id for event in reversals if event.service_version}
     histories = events_by_service(connection, touched)
     for event in reversals:

@@ -6,11 +6,11 @@ import datetime as dt
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inventory import Refused, canonical_json, instant_text, parse_instant
+from inventory import LedgerBroken, Refused, canonical_json, instant_text, parse_instant
 
 from .payload import check_payload
 
@@ -119,6 +119,29 @@ class LedgerEvent(NewEvent):
     prev_hash: bytes
     hash: bytes
     body: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A place in the chain: an event's seq and hash; 0 and 32 zero bytes before the first."""
+
+    seq: int = 0
+    hash: bytes = EMPTY_HASH
+
+
+def follow(events: Iterable[LedgerEvent], after: Head) -> Iterator[LedgerEvent]:
+    """Yield the events as long as each one follows the other; LedgerBroken at the first not to."""
+    for event in events:
+        text = instant_text(event.recorded_at)
+        own = chain_hash(after.hash, after.seq + 1, text, event.body)
+        if (event.seq, event.prev_hash, event.hash) != (after.seq + 1, after.hash, own):
+            raise LedgerBroken(
+                "ledger",
+                f"seq {event.seq} does not follow seq {after.seq} as its hash says it did",
+                "Find out where it broke: bandmaster ledger verify",
+            )
+        after = Head(seq=event.seq, hash=event.hash)
+        yield event
 
 
 def event_body(event: NewEvent, recorded_at: dt.datetime) -> dict[str, Any]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.orm import Session
 
-from inventory import DatabaseProblem, KeyConflict, LedgerBroken, instant_text
+from inventory import DatabaseProblem, KeyConflict, LedgerBroken, UnknownName, instant_text
 
 from .checks import check_fresh
 from .event import (
     WHEN_RECORDED,
+    Head,
     LedgerEvent,
     NewEvent,
     body_text,
@@ -23,17 +23,9 @@ from .event import (
     payload_hash,
     read_event,
 )
-from .stored import EVENTS, HEAD, chunked, events_by_service, read_rows, stored_rows
+from .stored import EVENTS, HEAD, events_at, events_by_service, read_rows, seqs_named, stored_rows
 
 _COPIED = tuple(column.name for column in EVENTS.columns if column.name != "payload_hash")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """The newest event's place and hash; 0 and 32 zero bytes while there is none."""
-
-    seq: int
-    hash: bytes
 
 
 def append(
@@ -79,6 +71,17 @@ def ledger_head(session: Session) -> Head:
     """Return the newest event's seq and hash: what an anchor outside the database keeps."""
     row = session.connection().execute(select(HEAD.c.seq, HEAD.c.hash)).one()
     return Head(seq=row.seq, hash=bytes(row.hash))
+
+
+def head_at(session: Session, seq: int) -> Head:
+    """Return the place of event `seq` (0 = before the first); UnknownName if there is none."""
+    if seq == 0:
+        return Head()
+    query = select(EVENTS.c.hash).where(EVENTS.c.seq == seq)
+    own = session.connection().execute(query).scalar_one_or_none()
+    if own is None:
+        raise UnknownName(f"seq {seq}", "is not in the ledger")
+    return Head(seq=seq, hash=bytes(own))
 
 
 def tail(session: Session, after_seq: int = 0, limit: int = 100) -> tuple[LedgerEvent, ...]:
@@ -144,20 +147,15 @@ def _lock_head(connection: Connection) -> tuple[Head, dt.datetime]:
 def _stored_by_key(
     connection: Connection, events: Sequence[NewEvent]
 ) -> dict[tuple[str, str], tuple[bytes, LedgerEvent]]:
-    columns = EVENTS.c
-    found: dict[tuple[str, str], tuple[bytes, LedgerEvent]] = {}
+    seqs: list[int] = []
     for source in sorted({event.source for event in events}):
-        keys = (event.idempotency_key for event in events if event.source == source)
-        for part in chunked(keys):
-            query = (
-                stored_rows()
-                .add_columns(columns.payload_hash)
-                .where(columns.source == source, columns.idempotency_key.in_(part))
-            )
-            for row in connection.execute(query):
-                event = read_event(*row[:-1])
-                found[source, event.idempotency_key] = (bytes(row.payload_hash), event)
-    return found
+        keys = [event.idempotency_key for event in events if event.source == source]
+        of_source = EVENTS.c.source == source
+        seqs += seqs_named(connection, EVENTS.c.idempotency_key, keys, of_source)
+    return {
+        (event.source, event.idempotency_key): (payload_hash(event.body), event)
+        for event in events_at(connection, seqs)
+    }
 
 
 def _check_same(event: NewEvent, asked: bytes, stored: bytes) -> None:

@@ -6,26 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, Table
-from sqlmodel import SQLModel
+from ledger_facts import make_ledger
+from sqlalchemy import Engine
 
-from billing_bridge import BillingEvent, ConsumerCursor, LedgerHead, ddl
 from inventory import new_id
 from lab.servers.daemon import LabError
 from lab.servers.postgres import Postgres, binaries
 from orchestrator.database import make_engine
-
-TABLES: list[Table] = [
-    row.__table__  # type: ignore[attr-defined]
-    for row in (BillingEvent, LedgerHead, ConsumerCursor)
-]
-
-
-def make_ledger(engine: Engine) -> None:
-    with engine.begin() as connection:
-        SQLModel.metadata.create_all(connection, tables=TABLES)
-        for statement in ddl(engine.dialect.name):
-            connection.exec_driver_sql(statement)
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,46 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from billing_bridge import NewEvent, service_payload
+from sqlalchemy import Engine, Table, text
+from sqlmodel import SQLModel
+
+from billing_bridge import (
+    BillingEvent,
+    ConsumerCursor,
+    LedgerHead,
+    NewEvent,
+    ddl,
+    service_payload,
+    undo_ddl,
+)
 from inventory import new_id
 
 T0 = dt.datetime(2026, 6, 1, 12, 0, tzinfo=dt.UTC)
 PLAN_OF = {"t100": "fiber-100", "t300": "fiber-300", "t500": "fiber-500"}
+
+
+TABLES: list[Table] = [
+    row.__table__  # type: ignore[attr-defined]
+    for row in (BillingEvent, LedgerHead, ConsumerCursor)
+]
+
+
+def make_ledger(engine: Engine) -> None:
+    with engine.begin() as connection:
+        SQLModel.metadata.create_all(connection, tables=TABLES)
+        for statement in ddl(engine.dialect.name):
+            connection.exec_driver_sql(statement)
+
+
+def take_guards_away(engine: Engine, *damage: str) -> None:
+    """Do what only an owner of the tables can: drop the triggers, then run the statements."""
+    with engine.begin() as connection:
+        names = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        if engine.dialect.name == "sqlite":
+            for name in connection.execute(text(names)).scalars().all():
+                connection.execute(text(f"DROP TRIGGER {name}"))
+        for statement in (*undo_ddl(engine.dialect.name), *damage):
+            connection.execute(text(statement))
 
 
 def at(minutes: int) -> dt.datetime:
