@@ -57,6 +57,10 @@ class SmallIsp:
         """Every service's id."""
         return tuple(f"svc-{number}" for number in self._numbers())
 
+    def olt_of(self, number: int) -> str:
+        """The name of the OLT that carries service number `number`."""
+        return self.olt(self._olt_of(number))
+
     def secrets(self) -> dict[str, str]:
         """The environment that the inventory's references ask for."""
         return {"BM_DEVICE_PASSWORD": self.password, "BM_COA_SECRET": self.coa_secret}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from sqlmodel import Session
-
 from inventory import Refused, WrongUse
 
 from .coordinator import devices_of
@@ -17,7 +15,7 @@ from .office import Office
 from .outcome import Outcome
 from .recover import outcomes
 from .rows import ChangeRow, ExceptionRow
-from .settle import STANDS, settle
+from .settle import STANDS, settle, take_passwords
 
 
 def answer_exception(
@@ -83,10 +81,9 @@ def _drive(
             note(session, row.set_id, action, row.participant, by=actor, reason=reason)
         if action == "reverse":
             with writing(office.engine) as session:
-                _reverse(session, row, reason or f"exception {short(row.exception_id, 'x')}")
+                opened = load_set(session, row.set_id)
+                why = reason or f"exception {short(row.exception_id, 'x')}"
+                passwords = take_passwords(office, session, opened)
+                reverse_changes(session, opened, (row.change_id,), why, passwords)
         settle(office, crew, row.set_id, devices, known={}, retry=change.change_id)
 
-
-def _reverse(session: Session, row: ExceptionRow, why: str) -> None:
-    opened = load_set(session, row.set_id)
-    reverse_changes(session, opened, (row.change_id,), why)

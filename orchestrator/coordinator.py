@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session
 
 from billing_bridge import Evidence
@@ -14,10 +14,12 @@ from device_templates import platform as find_platform
 from device_templates import section_rate
 from inventory import (
     BandmasterError,
+    DatabaseProblem,
     Device,
+    OpenChange,
+    Undecided,
     find_device,
     new_id,
-    password_refs,
     services_many,
 )
 from workflows import Crew, Handle, Observation, PlanItem, Reply, item_json
@@ -36,7 +38,7 @@ from .journal import (
 )
 from .office import Office
 from .rows import ChangeRow, SetRow
-from .settle import ensure_decided, settle
+from .settle import ensure_decided, settle, take_passwords
 
 ARMED = ("native_confirm", "dead_man")
 
@@ -63,7 +65,9 @@ def run_set(
     set_id = new_id()
     with ExitStack() as stack:
         leases = stack.enter_context(office.leases(f"change set {short(set_id, 's')}"))
-        leases.acquire(frozenset(devices), wait_s=office.settings.lease_wait_s)
+        leases.acquire(
+            frozenset(devices), wait_s=office.settings.lease_wait_s, check=interrupts.check
+        )
         leases.start_renewing()
         crew = stack.enter_context(office.crew(tuple(devices.values()), leases.fence))
         crew.distrust(leases.taken_over)
@@ -72,13 +76,35 @@ def run_set(
         if refusals:
             return SetResult(refusals=refusals)
         interrupts.check()
-        with writing(office.engine) as session:
-            _intend(session, set_id, plan_id, attempt, items, handles)
-        trial = _Trial(office=office, crew=crew, interrupts=interrupts, set_id=set_id)
-        seen, refusals = trial.prepare(handles)
-        verdict = trial.decide(seen, refusals)
-        settle(office, crew, set_id, devices, known={} if refusals else seen)
-        return SetResult(set_id=set_id, refusals=refusals, decided=verdict)
+        try:
+            with writing(office.engine) as session:
+                _intend(session, set_id, plan_id, attempt, items, handles)
+        except IntegrityError as error:
+            raise OpenChange(
+                "change set", "one of its services got another change meanwhile", "Plan again."
+            ) from error
+        try:
+            return _drive(office, crew, interrupts, set_id, devices, handles)
+        except DatabaseProblem as problem:
+            raise Undecided(
+                short(set_id, "s"), f"is not settled: {problem}", "Run: bandmaster recover"
+            ) from problem
+
+
+def _drive(
+    office: Office,
+    crew: Crew,
+    interrupts: Interrupts,
+    set_id: str,
+    devices: Mapping[str, Device],
+    handles: Mapping[str, Handle],
+) -> SetResult:
+    """From the durable intent to every participant at its goal."""
+    trial = _Trial(office=office, crew=crew, interrupts=interrupts, set_id=set_id)
+    seen, refusals = trial.prepare(handles)
+    verdict = trial.decide(seen, refusals)
+    settle(office, crew, set_id, devices, known={} if refusals else seen)
+    return SetResult(set_id=set_id, refusals=refusals, decided=verdict)
 
 
 def devices_of(session: Session, items: tuple[PlanItem, ...]) -> dict[str, Device]:
@@ -269,11 +295,7 @@ class _Trial:
         evidence: dict[str, list[Evidence]] = {}
         with reading(self.office.engine) as session:
             opened = load_set(session, self.set_id)
-            refs = password_refs(
-                session,
-                [i.order.service_id for i in opened.items.values() if i.order.kind == "activate"],
-            )
-        passwords = {service_id: self.office.secrets(ref) for service_id, ref in refs.items()}
+            passwords = take_passwords(self.office, session, opened)
         with writing(self.office.engine) as session:
             observed_at = database_now(session)
             for name, observation in seen.items():

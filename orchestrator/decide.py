@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlmodel import Session
+from sqlalchemy import bindparam, update
+from sqlmodel import Session, col
 
 from billing_bridge import (
     Evidence,
@@ -24,6 +25,7 @@ from billing_bridge import (
 from inventory import (
     Account,
     Adoption,
+    Plan,
     Service,
     ServiceState,
     StalePlan,
@@ -82,12 +84,12 @@ def commit_set(
         for service, item in zip(before, items, strict=True)
     ]
     keep_services(session, moves)
-    for item in items:
-        write_radius(session, item, passwords.get(item.order.service_id, ""), back=False)
+    write_radius(session, items, passwords, back=False)
     _write_decisions(session, opened, "COMMIT", now)
     orders = list_orders(session, opened)
+    plans = {plan.code: plan for plan in list_plans(session)}
     events = [
-        _event(session, orders[change.order_id], change, item, after, evidence)
+        _event(plans, orders[change.order_id], change, item, after, evidence)
         for change, item, (_, after) in zip(opened.changes, items, moves, strict=True)
     ]
     return append(session, events, now)
@@ -102,9 +104,13 @@ def abort_set(session: Session, opened: OpenSet, refusals: Mapping[str, str]) ->
     now = database_now(session)
     everyone = refusals.get("*", "undone with its set")
     _write_decisions(session, opened, "ABORT", now)
-    for change in opened.changes:
-        change_row = session.get_one(ChangeRow, change.change_id)
-        change_row.refusal = refusals.get(change.service_id, everyone)
+    reasons = [
+        {"the_id": c.change_id, "why": refusals.get(c.service_id, everyone)}
+        for c in opened.changes
+    ]
+    mine = col(ChangeRow.change_id) == bindparam("the_id")
+    why = update(ChangeRow).where(mine).values(refusal=bindparam("why"))
+    session.connection().execute(why, reasons)
 
 
 def _write_decisions(
@@ -121,9 +127,16 @@ def _write_decisions(
 
 
 def reverse_changes(
-    session: Session, opened: OpenSet, change_ids: tuple[str, ...], why: str
+    session: Session,
+    opened: OpenSet,
+    change_ids: tuple[str, ...],
+    why: str,
+    passwords: Mapping[str, str],
 ) -> tuple[LedgerEvent, ...]:
-    """Take back decided changes that a device refused: the events leave the fold, sum 0 (D5)."""
+    """Take back decided changes that a device refused: the events leave the fold, sum 0 (D5).
+
+    `passwords` (by service_id) are for logins whose rows the change had removed.
+    """
     now = database_now(session)
     changes = [change for change in opened.changes if change.change_id in change_ids]
     moved = {"state": "REVERSED", "outcome": "reversed", "refusal": why}
@@ -134,8 +147,7 @@ def reverse_changes(
         _restored(service, item) for service, item in zip(services, items, strict=True)
     ]
     keep_services(session, list(zip(services, restored, strict=True)))
-    for item in items:
-        write_radius(session, item, "", back=True)
+    write_radius(session, items, passwords, back=True)
     orders = list_orders(session, opened)
     events = [
         NewEvent(
@@ -251,7 +263,6 @@ def adopt(
             billing_from=adoption.billing_from,
         )
         moves.append((service, after))
-        bind_adopted(session, after, tiers, devices, passwords.get(service.service_id, ""))
         events.append(
             NewEvent(
                 event_id=new_id(),
@@ -269,6 +280,7 @@ def adopt(
                 ),
             )
         )
+    bind_adopted(session, [after for _, after in moves], tiers, devices, passwords)
     keep_services(session, moves)
     return append(session, events, database_now(session))
 
@@ -322,7 +334,7 @@ def _payload(service: Service, **more: Any) -> dict[str, Any]:
 
 
 def _event(
-    session: Session,
+    plans: Mapping[str, Plan],
     order: OrderRow,
     change: ChangeRow,
     item: PlanItem,
@@ -330,7 +342,7 @@ def _event(
     evidence: Mapping[str, Sequence[Evidence]],
 ) -> NewEvent:
     kind = "event.reversed" if item.order.reverses else EVENT_TYPES[item.order.kind]
-    plan = find_plan(session, after.plan_code)
+    plan = plans[after.plan_code]
     born = item.order.kind == "activate" and not item.order.reverses
     return NewEvent(
         event_id=order.event_id,

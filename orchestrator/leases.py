@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -61,8 +62,17 @@ class Leases:
         self._thread: threading.Thread | None = None
         self.taken_over: frozenset[str] = frozenset()
 
-    def acquire(self, devices: frozenset[str], *, wait_s: float) -> None:
-        """Take every lease in one transaction, in device order; LeaseHeld after `wait_s`."""
+    def acquire(
+        self,
+        devices: frozenset[str],
+        *,
+        wait_s: float,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take every lease in one transaction, in device order; LeaseHeld after `wait_s`.
+
+        `check` is called while waiting and may raise, when a person has asked to stop.
+        """
         wanted = tuple(sorted(devices))
         give_up = self._clock.boottime_s() + wait_s
         watched: dict[str, tuple[str, int, float]] = {}
@@ -76,6 +86,7 @@ class Leases:
                 break
             if self._clock.boottime_s() >= give_up:
                 raise _held(holder)
+            check()
             self._clock.sleep(min(0.5, self._settings.lease_renew_s))
         self._devices = wanted
         self._deadline_s = before + self._settings.lease_ttl_s
@@ -145,8 +156,10 @@ class Leases:
         while not self._stop.wait(self._settings.lease_renew_s):
             try:
                 self.renew()
-            except BandmasterError:
+            except LeaseLostError:
                 return  # the fence closes by itself when the deadline passes
+            except BandmasterError:
+                continue  # a store that is away for a moment: try again while there is time
 
     def renew(self) -> None:
         """Move the deadline on; LeaseLostError when a row is no longer ours."""

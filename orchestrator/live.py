@@ -28,7 +28,6 @@ class LiveTask:
 
     change_id: str
     part: SessionPart
-    attributes: tuple[ReplyAttribute, ...]
     rate: Rate
     gone: bool
 
@@ -48,21 +47,8 @@ def live_task(change_id: str, item: PlanItem, *, back: bool) -> tuple[LiveTask, 
         return ()
     part = item.session[0]
     wanted = item.before if back else item.after
-    other = item.after if back else item.before
-    attributes = part.attributes
-    if back:
-        coa = find_platform(part.platform).coa
-        suspended = wanted.state == "suspended"
-        attributes = coa(other.rate, wanted.rate, suspended) if coa else ()
-    return (
-        LiveTask(
-            change_id=change_id,
-            part=part,
-            attributes=attributes,
-            rate=wanted.rate,
-            gone=part.action == "disconnect" and not back,
-        ),
-    )
+    gone = part.action == "disconnect" and not back
+    return (LiveTask(change_id=change_id, part=part, rate=wanted.rate, gone=gone),)
 
 
 def drive_sessions(
@@ -154,7 +140,11 @@ def _send(
     office: Office, device: Device, session: AccessSession, task: LiveTask
 ) -> CoaReply:
     action = "disconnect" if task.gone else "coa"
-    attributes = () if task.gone else task.attributes
+    attributes: tuple[ReplyAttribute, ...] = ()
+    coa = find_platform(task.part.platform).coa
+    if coa is not None and not task.gone:
+        # from what the session really has: it may have logged in under older rows (W16: absolute)
+        attributes = coa(session.rate, task.rate, False)  # noqa: FBT003
     reply = office.coa(device, session, attributes, action)
     for _again in range(TRIES_506 - 1):
         if reply.kind != "NAK" or reply.error_cause != RESOURCES_UNAVAILABLE:

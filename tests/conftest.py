@@ -1,1 +1,86 @@
 """Databases for every test that needs one: a SQLite file, and a private PostgreSQL server."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from inventory import new_id
+from lab.emulators.base import DeviceSpec
+from lab.emulators.fleet import Fleet
+from lab.servers.daemon import LabError
+from lab.servers.postgres import Postgres, binaries
+from orchestrator.database import make_engine
+
+StartFleet = Callable[..., Fleet]
+
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_third_octet = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """One throw-away server for all tests; skipped where none is installed, never under CI."""
+    try:
+        binaries()
+    except LabError as missing:
+        if os.environ.get("BANDMASTER_REQUIRE_LAB"):
+            raise
+        pytest.skip(str(missing))
+    server = Postgres(tmp_path_factory.mktemp("postgres-server"), durable=False)
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgres_database(postgres_server: Postgres) -> Iterator[str]:
+    """The name of an empty database of this test's own."""
+    name = f"test_{new_id().replace('-', '')}"
+    postgres_server.create_database(name)
+    yield name
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, once on SQLite and once on PostgreSQL (role migrate)."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'bandmaster.db'}"
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.url("migrate", request.getfixturevalue("postgres_database"))
+
+
+@pytest.fixture
+def empty_engine(database_url: str) -> Iterator[Engine]:
+    """An engine on an empty database."""
+    made = make_engine(database_url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def start_fleet() -> Iterator[StartFleet]:
+    """A function that runs the given specs as a fleet until teardown, which must show no crash."""
+    fleets: list[Fleet] = []
+    with ExitStack() as stack:
+
+        def start(*specs: DeviceSpec) -> Fleet:
+            fleet = stack.enter_context(Fleet(specs))
+            fleets.append(fleet)
+            return fleet
+
+        yield start
+    assert [crash for fleet in fleets for crash in fleet.crashes] == []
+
+
+@pytest.fixture
+def subnet() -> str:
+    """The first three octets of loopback addresses that no other test uses at the same time."""
+    return f"127.{50 + _worker}.{next(_third_octet)}"
