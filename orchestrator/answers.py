@@ -86,4 +86,3 @@ def _drive(
                 passwords = take_passwords(office, session, opened)
                 reverse_changes(session, opened, (row.change_id,), why, passwords)
         settle(office, crew, row.set_id, devices, known={}, retry=change.change_id)
-

@@ -264,4 +264,3 @@ def cancel_plan(office: Office, plan_id: str) -> None:
                 plan_id, "has been applied", "To undo it: bandmaster change rollback CHANGE_ID"
             )
         row.status = "cancelled"
-

@@ -27,6 +27,7 @@ from workflows import Crew, Handle, Observation, PlanItem, Reply, item_json
 from .database import LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS, database_now, reading, writing
 from .decide import commit_set
 from .drive import note_observation, rates_text
+from .evidence import note_evidence
 from .interrupt import Interrupts
 from .journal import (
     EpochLostError,
@@ -101,9 +102,11 @@ def _drive(
 ) -> SetResult:
     """From the durable intent to every participant at its goal."""
     trial = _Trial(office=office, crew=crew, interrupts=interrupts, set_id=set_id)
+    note_evidence(office, crew, set_id, devices, handles)
     seen, refusals = trial.prepare(handles)
     verdict = trial.decide(seen, refusals)
     settle(office, crew, set_id, devices, known={} if refusals else seen)
+    note_evidence(office, crew, set_id, devices, handles)
     return SetResult(set_id=set_id, refusals=refusals, decided=verdict)
 
 
@@ -114,9 +117,7 @@ def devices_of(session: Session, items: tuple[PlanItem, ...]) -> dict[str, Devic
     return {name: find_device(session, name) for name in sorted(names)}
 
 
-def make_handles(
-    items: tuple[PlanItem, ...], token: str, revert_after_s: int
-) -> dict[str, Handle]:
+def make_handles(items: tuple[PlanItem, ...], token: str, revert_after_s: int) -> dict[str, Handle]:
     """Group the items' device parts into one handle per device: one confirm window each (W12)."""
     grouped: dict[str, Handle] = {}
     for item in items:
@@ -147,7 +148,7 @@ def _compare(
         for service_id, item_seen in seen.items.items():
             if item_seen.running == "UNREADABLE":
                 refusals[service_id] = f"{name}: {seen.evidence.get('problem', 'not readable')}"
-            elif item_seen.running != "OLD" or seen.pending not in ("NONE",):
+            elif item_seen.running != "OLD" or seen.pending != "NONE":
                 what = (
                     "a commit confirmed is running there"
                     if item_seen.running == "OLD"
@@ -246,9 +247,7 @@ class _Trial:
             for name in part:
                 reply = replies[name]
                 reason = self.office.secrets.mask(reply.reason)
-                note(
-                    session, self.set_id, "prepare", name, verdict=reply.verdict, reason=reason
-                )
+                note(session, self.set_id, "prepare", name, verdict=reply.verdict, reason=reason)
         for name in part:
             reply = replies[name]
             reason = self.office.secrets.mask(reply.reason)
@@ -277,8 +276,8 @@ class _Trial:
     def _extend(self, refusals: dict[str, str]) -> None:
         """Start timers anew that might fire before the confirm; abort where that fails (1.4)."""
         budget_s = (
-            (STATEMENT_TIMEOUT_MS + LOCK_TIMEOUT_MS) / 1000 + self.office.settings.confirm_budget_s
-        )
+            STATEMENT_TIMEOUT_MS + LOCK_TIMEOUT_MS
+        ) / 1000 + self.office.settings.confirm_budget_s
         now = self.office.clock.boottime_s()
         with reading(self.office.engine) as session:
             handles = load_set(session, self.set_id).handles
@@ -346,4 +345,3 @@ def _refusals(
     if not refusals and any(name not in replies for name in handles):
         refusals["*"] = "stopped by a person before the decision"
     return refusals
-

@@ -105,17 +105,14 @@ def abort_set(session: Session, opened: OpenSet, refusals: Mapping[str, str]) ->
     everyone = refusals.get("*", "undone with its set")
     _write_decisions(session, opened, "ABORT", now)
     reasons = [
-        {"the_id": c.change_id, "why": refusals.get(c.service_id, everyone)}
-        for c in opened.changes
+        {"the_id": c.change_id, "why": refusals.get(c.service_id, everyone)} for c in opened.changes
     ]
     mine = col(ChangeRow.change_id) == bindparam("the_id")
     why = update(ChangeRow).where(mine).values(refusal=bindparam("why"))
     session.connection().execute(why, reasons)
 
 
-def _write_decisions(
-    session: Session, opened: OpenSet, verdict: str, now: dt.datetime
-) -> None:
+def _write_decisions(session: Session, opened: OpenSet, verdict: str, now: dt.datetime) -> None:
     change_ids = tuple(change.change_id for change in opened.changes)
     session.add_all(
         DecisionRow(change_id=change_id, set_id=opened.set_id, verdict=verdict, decided_at=now)
@@ -143,9 +140,7 @@ def reverse_changes(
     move(session, change_ids, opened.epoch, "COMMITTED", **moved)
     items = [opened.items[change.change_id] for change in changes]
     services = services_many(session, [change.service_id for change in changes])
-    restored = [
-        _restored(service, item) for service, item in zip(services, items, strict=True)
-    ]
+    restored = [_restored(service, item) for service, item in zip(services, items, strict=True)]
     keep_services(session, list(zip(services, restored, strict=True)))
     write_radius(session, items, passwords, back=True)
     orders = list_orders(session, opened)

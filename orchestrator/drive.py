@@ -184,9 +184,7 @@ def _given_up(crew: Crew, task: Task, name: str, reply: Reply) -> Stuck:
     return Stuck(cause="unreachable" if unread else "refused", reason=reply.reason, seen=seen)
 
 
-def _tell_replies(
-    office: Office, set_id: str, verb: Verb, replies: Mapping[str, Reply]
-) -> None:
+def _tell_replies(office: Office, set_id: str, verb: Verb, replies: Mapping[str, Reply]) -> None:
     with writing(office.engine) as session:
         for name, reply in replies.items():
             reason = office.secrets.mask(reply.reason)

@@ -198,9 +198,7 @@ def find_verdict(session: Session, set_id: str) -> str:
     return row.verdict if row else ""
 
 
-def note(
-    session: Session, set_id: str, kind: str, participant: str = "", **detail: Any
-) -> None:
+def note(session: Session, set_id: str, kind: str, participant: str = "", **detail: Any) -> None:
     """Add one line to the story of a set; texts of devices are masked by the caller."""
     session.add(
         StepRow(
@@ -227,8 +225,6 @@ def find_order(session: Session, idempotency_key: str) -> OrderRow | None:
     return session.exec(
         select(OrderRow).where(col(OrderRow.idempotency_key) == idempotency_key)
     ).first()
-
-
 
 
 def list_orders(session: Session, opened: OpenSet) -> dict[str, OrderRow]:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Self
 
 from sqlalchemy import Engine, delete, update
 from sqlalchemy.exc import IntegrityError
@@ -23,14 +24,14 @@ from .settings import Settings
 
 
 class LeaseLostError(BandmasterError):
-    """This worker's lease is over: it may not send any more; recovery goes on from the journal."""
+    """The worker's lease is over: it may not send any more; recovery goes on from the journal."""
 
     exit_code = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """This process, as other workers can test whether it still lives."""
+    """The process, as other workers can test whether it still lives."""
 
     owner: str
     host: str = field(default_factory=socket.gethostname)
@@ -110,9 +111,7 @@ class Leases:
             epochs = {row.device: row.epoch for row in found}
             session.execute(delete(LeaseRow).where(col(LeaseRow.device).in_(wanted)))
             session.add_all(self._row(name, epochs.get(name, 0) + 1, now, until) for name in wanted)
-        self.taken_over = frozenset(
-            row.device for row in found if row.owner != self._owner.owner
-        )
+        self.taken_over = frozenset(row.device for row in found if row.owner != self._owner.owner)
         return None
 
     def _row(self, name: str, epoch: int, now: dt.datetime, until: dt.datetime) -> LeaseRow:
@@ -210,7 +209,7 @@ class Leases:
         except BandmasterError:
             return  # what is left dies with this process: others see that it is gone
 
-    def __enter__(self) -> Leases:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -234,5 +233,3 @@ def _held(row: LeaseRow) -> LeaseHeld:
         f"since {row.since:%H:%M:%SZ}",
         "Wait until it is done; if that process is dead, run: bandmaster recover",
     )
-
-

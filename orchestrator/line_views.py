@@ -110,9 +110,7 @@ def _named(session: Session, name: str) -> tuple[str, tuple[Service, ...]]:
     )
 
 
-def _service_view(
-    session: Session, service: Service, tiers: Mapping[str, Tier]
-) -> ServiceView:
+def _service_view(session: Session, service: Service, tiers: Mapping[str, Tier]) -> ServiceView:
     service_id = service.service_id
     pending = session.exec(
         select(ChangeRow.change_id).where(
@@ -154,9 +152,7 @@ def last_observed(session: Session, service: Service) -> tuple[Observed, ...]:
         rates = json.loads(row.detail).get("rates", {})
         text = rates.get(service.service_id)
         if text and row.participant not in found:
-            found[row.participant] = Observed(
-                device=row.participant, rate=rate_of(text), at=row.at
-            )
+            found[row.participant] = Observed(device=row.participant, rate=rate_of(text), at=row.at)
     return tuple(found[name] for name in sorted(found))
 
 
@@ -283,9 +279,7 @@ def _check(
     tiers: Mapping[str, Tier],
 ) -> DeviceCheck:
     if isinstance(seen, DeviceProblem):
-        return DeviceCheck(
-            device=device.name, problem=str(seen), remedy=seen.remedy, lines=()
-        )
+        return DeviceCheck(device=device.name, problem=str(seen), remedy=seen.remedy, lines=())
     kind = find_platform(device.platform)
     checked = tuple(
         _line(kind, service, objects, place, seen, intended_rate(service, tiers))

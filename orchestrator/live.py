@@ -96,9 +96,7 @@ def _read(
     answer: dict[str, tuple[AccessSession, ...] | DeviceProblem] = {}
     for task in tasks:
         seen = found[task.part.device]
-        answer[task.change_id] = (
-            seen if isinstance(seen, DeviceProblem) else seen[task.part.login]
-        )
+        answer[task.change_id] = seen if isinstance(seen, DeviceProblem) else seen[task.part.login]
     return answer
 
 
@@ -136,9 +134,7 @@ def _drive_login(
     return _after(crew, task, reply)
 
 
-def _send(
-    office: Office, device: Device, session: AccessSession, task: LiveTask
-) -> CoaReply:
+def _send(office: Office, device: Device, session: AccessSession, task: LiveTask) -> CoaReply:
     action = "disconnect" if task.gone else "coa"
     attributes: tuple[ReplyAttribute, ...] = ()
     coa = find_platform(task.part.platform).coa

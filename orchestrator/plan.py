@@ -270,9 +270,7 @@ def _goal(order: Order, service: Service, folded: FoldedService) -> _Goal:
     if not order.reverses:
         plan_code = order.plan_code or service.plan_code
         return _Goal(plan_code=plan_code, state=ENDS[order.kind], folded=folded)
-    left = replace(
-        folded, history=tuple(s for s in folded.history if s.event_id != order.reverses)
-    )
+    left = replace(folded, history=tuple(s for s in folded.history if s.event_id != order.reverses))
     if not left.history:
         return _Goal(plan_code=service.plan_code, state="none", folded=left)
     last = left.history[-1]
@@ -314,9 +312,7 @@ def _pinned(plan: Plan, order: Order, today: dt.date) -> str:
         raise WrongUse(plan.code, f"has no price on {today}", "Import one first.") from error
 
 
-def _money(
-    known: _Known, order: Order, account: Account, goal: _Goal, pinned: str
-) -> MoneyPreview:
+def _money(known: _Known, order: Order, account: Account, goal: _Goal, pinned: str) -> MoneyPreview:
     zone = account.time_zone
     history = charged_history(known.folded[order.service_id], zone)
     today = local_date(known.now, zone)

@@ -60,9 +60,7 @@ def recover(
             waiting.append(f"{short(set_id, 's')} can be closed in {left_s:.0f} s")
     with reading(office.engine) as session:
         items = tuple(item for set_id in done for item in outcomes(session, set_id))
-    return Recovered(
-        outcome=Outcome(items=items), skipped=tuple(skipped), waiting=tuple(waiting)
-    )
+    return Recovered(outcome=Outcome(items=items), skipped=tuple(skipped), waiting=tuple(waiting))
 
 
 def recover_set(office: Office, set_id: str, *, wait_settle: bool) -> float:
@@ -161,9 +159,7 @@ def orphans(session: Session) -> int:
 def newest_set(session: Session, plan_id: str) -> SetRow | None:
     """Return the newest set of a plan."""
     return session.exec(
-        select(SetRow)
-        .where(col(SetRow.plan_id) == plan_id)
-        .order_by(col(SetRow.set_id).desc())
+        select(SetRow).where(col(SetRow.plan_id) == plan_id).order_by(col(SetRow.set_id).desc())
     ).first()
 
 

@@ -109,5 +109,3 @@ def _event_to_undo(session: Session, row: ChangeRow, order: OrderRow) -> str:
             f"Undo that one first: bandmaster change rollback {name}",
         )
     return order.event_id
-
-

@@ -90,8 +90,7 @@ class _Pass:
             name: found
             for (name, goal), found in self.devices.items()
             if goal == _goal(change)
-            and change.service_id
-            in {item.service_id for item in self.opened.handles[name].items}
+            and change.service_id in {item.service_id for item in self.opened.handles[name].items}
         }
 
 
@@ -257,9 +256,7 @@ def _settle_session(session: Session, opened: OpenSet, change: ChangeRow) -> Non
     )
 
 
-def _mark_applied(
-    session: Session, opened: OpenSet, change: ChangeRow, now: dt.datetime
-) -> None:
+def _mark_applied(session: Session, opened: OpenSet, change: ChangeRow, now: dt.datetime) -> None:
     if change.applied_at is None:
         values = {"applied_at": now}
         if change.state == "COMMITTED":
@@ -286,9 +283,7 @@ def _close(
     note(session, opened.set_id, "closed", change=change.change_id, goal=_goal(change))
 
 
-def _verified_at(
-    session: Session, opened: OpenSet, change: ChangeRow
-) -> dt.datetime | None:
+def _verified_at(session: Session, opened: OpenSet, change: ChangeRow) -> dt.datetime | None:
     """Return when the last participant of the change was first read at its goal (D4)."""
     names = [name for name, h in opened.handles.items() if h.subset({change.service_id}).items]
     rows = session.exec(

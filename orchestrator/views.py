@@ -153,9 +153,7 @@ def list_changes(
     session: Session, *, service_id: str = "", open_only: bool = False, limit: int = 20
 ) -> tuple[ChangeLine, ...]:
     """Return the newest changes, newest first."""
-    query = select(ChangeRow, OrderRow).where(
-        col(ChangeRow.order_id) == col(OrderRow.order_id)
-    )
+    query = select(ChangeRow, OrderRow).where(col(ChangeRow.order_id) == col(OrderRow.order_id))
     if service_id:
         query = query.where(col(ChangeRow.service_id) == service_id)
     if open_only:
@@ -223,9 +221,7 @@ def unsettled(session: Session) -> int:
         return 0
     now = database_now(session)
     driven = [row.purpose for row in session.exec(select(LeaseRow)) if row.until > now]
-    return sum(
-        not any(short(set_id, "s") in purpose for purpose in driven) for set_id in open_sets
-    )
+    return sum(not any(short(set_id, "s") in purpose for purpose in driven) for set_id in open_sets)
 
 
 def set_of_change(session: Session, change_id: str) -> str:
@@ -301,9 +297,7 @@ def _change_part(session: Session, change: ChangeRow) -> ChangePart:
 
 
 def _lines(device: str, platform: str, item: HandleItem) -> DeviceLines:
-    return DeviceLines(
-        device=device, platform=platform, forward=item.forward, inverse=item.inverse
-    )
+    return DeviceLines(device=device, platform=platform, forward=item.forward, inverse=item.inverse)
 
 
 def _steps(

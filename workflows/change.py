@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from billing_bridge import MoneyPreview
 from device_templates import ReplyAttribute
-from inventory import Rate, digest
+from inventory import UNKNOWN_RATE, Rate, digest
 
 from .participant import HandleItem
 
@@ -95,7 +95,7 @@ class SessionPart:
     action: SessionAction
     attributes: tuple[ReplyAttribute, ...]
     acct_session_id: str = ""
-    rate_seen: Rate = Rate(down_kbps=0, up_kbps=0)
+    rate_seen: Rate = UNKNOWN_RATE
     since: str = ""
     disconnect_if_needed: bool = False
 

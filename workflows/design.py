@@ -150,9 +150,7 @@ def _point(view: View, tier: Tier | None, plan_code: str, state: str) -> Service
     return ServicePoint(plan_code=plan_code, tier_code=tier.code, state=state, rate=rate)
 
 
-def _device_part(
-    attachment: Attachment, view: View, after: ServicePoint
-) -> tuple[DevicePart, ...]:
+def _device_part(attachment: Attachment, view: View, after: ServicePoint) -> tuple[DevicePart, ...]:
     """Return the device's share, or none where the device already is as it should be."""
     name = attachment.device
     kind = find_platform(view.platforms[name])
@@ -166,7 +164,14 @@ def _device_part(
         )
     state = "terminated" if after.state == "none" else after.state
     _refuse_drift(kind, attachment, view)
-    target = kind.target(objects, state, after.rate, section, profiles)
+    try:
+        target = kind.target(objects, state, after.rate, section, profiles)
+    except ProfileMissing as missing:
+        raise ProfileMissing(
+            name,
+            f"{missing.thing}: {missing.problem}",
+            f"Make it first: bandmaster device profiles {name} --apply",
+        ) from missing
     forward = kind.render(objects, section, target)
     inverse = kind.render(objects, target, section)
     if not forward:
@@ -221,9 +226,7 @@ def _bng(view: View) -> tuple[str, Platform] | None:
     return None
 
 
-def _radius(
-    view: View, before: ServicePoint, after: ServicePoint
-) -> tuple[RadiusPart, ...]:
+def _radius(view: View, before: ServicePoint, after: ServicePoint) -> tuple[RadiusPart, ...]:
     found = _bng(view)
     if not view.service.login or found is None or found[1].radius_reply is None:
         return ()
@@ -263,7 +266,11 @@ def _session(
         return ()  # nobody can be online before there is an authorisation row
     gone = after.state in ("suspended", "terminated", "none")
     seen = view.sessions[0] if view.sessions else None
-    attributes = () if gone or kind.coa is None else kind.coa(before.rate, after.rate, False)
+    attributes = (
+        ()
+        if gone or kind.coa is None
+        else kind.coa(before.rate, after.rate, after.state == "suspended")
+    )
     return (
         SessionPart(
             device=name,

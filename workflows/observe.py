@@ -31,9 +31,7 @@ def read_sessions(wire: Wire, platform: Platform, login: str) -> tuple[AccessSes
     return platform.session_parse(login, wire.ask(platform.session_read(login)))
 
 
-def observe(
-    wire: Wire, platform: Platform, handle: Handle, *, startup: bool = True
-) -> Observation:
+def observe(wire: Wire, platform: Platform, handle: Handle, *, startup: bool = True) -> Observation:
     """Read running, startup and the revert timer, and say where each item stands.
 
     Never raises for what a device does: what cannot be read is UNREADABLE. Without `startup` the
