@@ -71,6 +71,8 @@ def acts(events: Sequence[LedgerEvent]) -> tuple[LedgerEvent, ...]:
 def fold_service(service_id: str, events: Iterable[LedgerEvent]) -> FoldedService:
     """Return the service that its events (ascending seq) make.
 
+    What it says of active_since follows shifts: it is when the service's start took effect (D4).
+
     Events without a service version are passed over. Raises LedgerBroken where versions have a
     gap, a transition is illegal, or the newest event does not say what the events lead to.
     """
@@ -79,16 +81,40 @@ def fold_service(service_id: str, events: Iterable[LedgerEvent]) -> FoldedServic
         if event.service_version != number:
             found = f"seq {event.seq} has version {event.service_version}, expected {number}"
             raise LedgerBroken(service_id, found)
+    folded = _fold(service_id, versioned, alive(versioned))
+    if versioned:
+        _check_said(folded, versioned[-1])
+    return folded
+
+
+def fold_without(service_id: str, events: Iterable[LedgerEvent], event_id: str) -> FoldedService:
+    """Return the service as it will be when `event_id` is reversed; its version is the next one.
+
+    What the event.reversed has to say, and what the service's row has to become: an activation
+    taken back leaves no plan and no date, a termination taken back leaves the old ones.
+    """
+    versioned = tuple(event for event in events if event.service_version)
+    left = tuple(
+        event
+        for event in alive(versioned)
+        if event_id not in (event.event_id, event.payload.get("shifts"))
+    )
+    folded = _fold(service_id, versioned, left)
+    return replace(folded, version=folded.version + 1)
+
+
+def _fold(
+    service_id: str, versioned: Sequence[LedgerEvent], living: Sequence[LedgerEvent]
+) -> FoldedService:
     shifts = {
         event.payload["shifts"]: parse_instant(event.payload["to"])
-        for event in alive(versioned)
+        for event in living
         if event.type == "service.effect_shifted"
     }
     folded = FoldedService(service_id=service_id, version=len(versioned))
-    for event in acts(versioned):
-        folded = _after(folded, event, shifts)
-    if versioned:
-        _check_said(folded, versioned[-1])
+    for event in living:
+        if event.type not in _NOT_ACTS:
+            folded = _after(folded, event, shifts)
     return folded
 
 
