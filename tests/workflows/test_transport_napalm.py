@@ -351,6 +351,13 @@ def test_answer_without_end_is_cut(bng: Rig, wire: Wire, monkeypatch: pytest.Mon
         wire.ask(("config:committed",))
 
 
+def test_the_limit_is_per_answer(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: a long session is no hostile device."""
+    (config,) = wire.ask(("config:committed",))
+    monkeypatch.setattr(netconf_session, "MAX_REPLY", 2 * len(config))
+    assert wire.ask(("config:committed",) * 5) == (config,) * 5
+
+
 def test_document_type_is_refused() -> None:
     """Goal: an entity bomb never reaches a parser, even when cut into pieces."""
 

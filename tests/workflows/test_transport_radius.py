@@ -19,7 +19,6 @@ from transport_rig import Rig, address, free_port
 from device_templates import AccessSession, ReplyAttribute
 from inventory import BadSettings, CoaTarget, Device, Rate, SecretRef
 from workflows.transports import CoaReply, send_coa
-from workflows.transports.radius import Action
 
 StartBng = Callable[..., Rig]
 
@@ -50,7 +49,7 @@ class Nas:
     def send(
         self,
         *,
-        action: Action = "coa",
+        action: str = "coa",
         secret: str = SECRET,
         session: AccessSession = SESSION,
         timeout_s: float = 5.0,

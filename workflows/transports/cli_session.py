@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import select
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,6 +30,7 @@ LINE_S = 5  # a line without an answer for so long is in doubt: reading tells so
 SAVE_S = 300  # unless the platform says otherwise
 ASK_S = 60  # a long list on a slow device
 KEEPALIVE_S = 30
+LOOK_S = 0.01
 # what netmiko and paramiko raise when the other side does not behave
 BROKEN = (NetmikoBaseException, paramiko.SSHException, OSError, EOFError, ValueError)
 MORE = r"---- More[^\n]*----"
@@ -44,9 +46,13 @@ class Watched:
 
     heard = 0
     remote_conn: Any
+    _read_buffer: str
 
     def read_channel(self) -> str:
         """Read what is there; raises ReadException at the end of the stream or of our patience."""
+        if not self._read_buffer:
+            # netmiko looks, then sleeps 10 ms; waiting here ends as soon as something comes
+            select.select((self.remote_conn,), (), (), LOOK_S)
         text: str = super().read_channel()  # type: ignore[misc]
         if not text and (self.remote_conn.closed or self.remote_conn.eof_received):
             # netmiko would poll a dead channel until its timeout

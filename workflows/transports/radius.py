@@ -21,7 +21,6 @@ from inventory import BadSettings, Device
 
 from .words import shown
 
-Action = Literal["coa", "disconnect"]
 Clock = Callable[[], dt.datetime]
 
 # action -> codes of request, ACK and NAK
