@@ -70,7 +70,7 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def send_coa(  # noqa: PLR0913 - the last three are for tests and slow NAS
+def send_coa(
     device: Device,
     secret: str,
     session: AccessSession,
@@ -100,7 +100,7 @@ def send_coa(  # noqa: PLR0913 - the last three are for tests and slow NAS
         return CoaReply(kind="SILENCE", text=f"{_where(device)[0]} cannot be reached: {error}")
 
 
-def _request(  # noqa: PLR0913, PLR0917 - all that a request consists of
+def _request(
     device: Device,
     secret: str,
     session: AccessSession,
@@ -147,7 +147,7 @@ def _where(device: Device) -> tuple[str, int]:
     return device.coa.host or device.host, device.coa.port
 
 
-def _exchange(  # noqa: PLR0913, PLR0917
+def _exchange(
     device: Device,
     secret: str,
     request: bytes,

@@ -44,7 +44,7 @@ class _NotReadError(Exception):
     """Says why nothing could be read."""
 
 
-def read_evidence(  # noqa: PLR0913 - the last two are for tests
+def read_evidence(
     target: SnmpTarget,
     host: str,
     resolve: Resolver,
