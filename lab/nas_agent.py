@@ -15,11 +15,10 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lab.nas_agent_line import Line, LineError, Octets, Rates, parse_rates
 from lab.nas_agent_radius import Nas, RadiusClient, Request, RequestReader
@@ -296,13 +295,22 @@ class Loop:
         elif source is self._control:
             connection, _ = self._control.accept()
             connection.settimeout(_CONTROL_S)
-            # Whoever hangs up or says nothing must not hold up the subscribers.
-            with (
-                suppress(OSError),
-                connection,
-                connection.makefile("rw", encoding="utf-8") as lines,
-            ):
-                lines.write(json.dumps(self._command(lines.readline())) + "\n")
+            with connection, connection.makefile("rw", encoding="utf-8") as lines:
+                self._talk(lines)
+
+    def _talk(self, lines: TextIO) -> None:
+        """Answer one command; whoever hangs up or says nothing must not hold up subscribers."""
+        try:
+            asked = lines.readline()
+        except OSError as error:
+            _say(f"control: no command came: {error}")
+            return
+        answer = json.dumps(self._command(asked))
+        try:
+            lines.write(answer + "\n")
+            lines.flush()
+        except OSError as error:
+            _say(f"control: the answer was not taken: {error}")
 
     def _command(self, line: str) -> Json:
         agent = self._agent

@@ -19,7 +19,7 @@ from lab import namespaces, packages
 from lab.clab_files import clab_dir, write_clab_files
 from lab.servers.daemon import Daemon, LabError, wait_until
 from lab.servers.postgres import remove_cluster
-from lab.servers.site import Server, Site, forget_mount_points, make_server
+from lab.servers.site import Server, Site, make_server
 from lab.topology import Node, Topology, read_topology
 
 Json = dict[str, Any]
@@ -147,7 +147,6 @@ class Lab:
                 for _node, _name, server in reversed(servers):
                     server.stop()
                 namespaces.destroy(self.topology)
-                forget_mount_points()
 
     def _sweep(self) -> None:
         """Take away what a killed supervisor left behind."""
@@ -158,7 +157,6 @@ class Lab:
         for node in self.topology.nodes:
             for name in node.servers:
                 make_server(name, self._site(node)).stop()
-        forget_mount_points()
 
     def _site(self, node: Node) -> Site:
         return Site(topology=self.topology, node=node, state_dir=self.state_dir)

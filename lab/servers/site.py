@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -43,7 +42,9 @@ class Site:
             if there.is_relative_to("/run"):
                 shutil.rmtree(here, ignore_errors=True)
             here.mkdir(parents=True, exist_ok=True)
-            there.mkdir(parents=True, exist_ok=True)  # only to be mounted upon
+            # Only to be mounted upon. It stays, empty: removing it would take the mount away from
+            # every other lab that runs.
+            there.mkdir(parents=True, exist_ok=True)
 
     def directory(self, server: str) -> Path:
         """A directory of this server's own, closed to other users."""
@@ -82,13 +83,6 @@ class Server(Protocol):
     @property
     def daemons(self) -> tuple[Daemon, ...]:
         """Its processes."""
-
-
-def forget_mount_points() -> None:
-    """Take away the empty directories on this machine that nodes mounted their own upon."""
-    for path in OWN_DIRECTORIES:
-        with suppress(OSError):  # not there, or somebody keeps something in it
-            path.rmdir()
 
 
 def make_server(name: str, site: Site) -> Server:

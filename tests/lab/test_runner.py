@@ -79,6 +79,26 @@ def test_down_cleans_up_after_a_killed_lab(tiny: Lab) -> None:
     assert namespaces.existing(tiny.topology) == ()
 
 
+def test_one_lab_going_down_leaves_anothers_own_directories(tiny: Lab, tmp_path: Path) -> None:
+    """Goal: what a node keeps in /run is safe from other labs. Method: a second lab comes, goes."""
+    enter = tiny.up()["nodes"]["one"]["enter"]
+    # A process keeps the mounts it was started with, as a daemon of the node does.
+    script = "echo kept > /run/access-sessions/x; echo ready; read go; cat /run/access-sessions/x"
+    with subprocess.Popen(
+        (*enter, "sh", "-c", script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as daemon:
+        assert daemon.stdout is not None
+        assert daemon.stdout.readline() == "ready\n"
+        path = tmp_path / "second.clab.yml"
+        path.write_text(TINY.replace("tiny", "second").replace("172.20.99.", "172.20.98."))
+        second = Lab(tmp_path / "second", read_topology(path))
+        try:
+            second.up()
+        finally:
+            second.down()
+        assert daemon.communicate("go\n")[0] == "kept\n"
+
+
 def test_another_directory_is_told_who_runs_it(tiny: Lab, tmp_path: Path) -> None:
     """Goal: one lab a machine. Method: the same topology with its state elsewhere."""
     tiny.up()
