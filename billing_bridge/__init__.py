@@ -14,7 +14,7 @@ from .event import (
     check_transition,
 )
 from .export import export_lines, position_of
-from .fold import FoldedService, Step, acts, fold_service
+from .fold import FoldedService, Step, acts, fold_service, fold_without
 from .guards import ddl, undo_ddl
 from .ledger import (
     append,
@@ -68,7 +68,6 @@ __all__ = [
     "PricedLine",
     "Step",
     "VerifyReport",
-    "acts",
     "acts",
     "advance",
     "append",

@@ -225,7 +225,7 @@ def undo_ddl(dialect_name: str) -> tuple[str, ...]:
     return (*views, *(f"DROP FUNCTION IF EXISTS public.{name}() CASCADE" for name in names))
 
 
-def _postgres_trigger(  # noqa: PLR0913, PLR0917  # the parts of one statement, in its order
+def _postgres_trigger(
     table: str, name: str, kind: str, when: str, each: str, function: str
 ) -> tuple[str, ...]:
     trigger = f"{table}_{name}"

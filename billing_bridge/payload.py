@@ -28,7 +28,7 @@ class Evidence:
     observed_at: dt.datetime
 
 
-def service_payload(  # noqa: PLR0913  # the fields of one shape, each by name
+def service_payload(
     *,
     plan: str,
     tier: str,

@@ -65,7 +65,7 @@ class MoneyPreview:
         return cls(**({**values, "lines": lines} | dates))
 
 
-def preview(  # noqa: PLR0913  # the facts of one change, each by name
+def preview(
     account: Account,
     plans: Mapping[str, Plan],
     history: Sequence[Charged],
@@ -91,7 +91,7 @@ def preview(  # noqa: PLR0913  # the facts of one change, each by name
     )
 
 
-def price_difference(  # noqa: PLR0913  # the facts of one change, each by name
+def price_difference(
     account: Account,
     plans: Mapping[str, Plan],
     before: Sequence[Charged],
