@@ -65,6 +65,8 @@ def next_step(goal: Goal, seen: Observation) -> Verb | Cause | Literal["done"]:
     if seen.pending == "FOREIGN":
         return "foreign confirm"
     if goal == "NEW":
+        if any(item.running == "MIXED" for item in seen.items.values()):
+            return "abort"  # half a section stands: back to its known pre-image, then forward
         if running != "NEW":
             return "prepare"
         if seen.pending == "OURS":
@@ -153,7 +155,7 @@ def note_observation(session: Session, set_id: str, name: str, seen: Observation
 
 
 def _arrived(office: Office, name: str, seen: Observation) -> Arrived:
-    office.tell(name, f"reads {rates_text(seen)} in running and startup")
+    office.tell(name, f"keeps {rates_text(seen)}")
     with writing(office.engine) as session:
         at = database_now(session)
     return Arrived(at=at, seen=seen)

@@ -52,7 +52,8 @@ class Progress:
 
     def _draw(self) -> None:
         columns = shutil.get_terminal_size((WIDTH, 24)).columns
-        up = f"\x1b[{self._drawn}F" if self._drawn else ""
+        # clear below: a line that has grown by a row would leave parts of its neighbours
+        up = f"\x1b[{self._drawn}F\x1b[J" if self._drawn else ""
         body = ""
         self._drawn = 0
         for name, texts in self._lines.items():
@@ -60,7 +61,7 @@ class Progress:
             text = " · ".join(texts)
             # a folded line takes several rows: count them, or the next drawing starts too low
             self._drawn += max(1, -(-(len(label) + len(text)) // columns))
-            body += f"\x1b[2K{label}{_coloured(text)}\n"
+            body += f"{label}{_coloured(text)}\n"
         sys.stderr.write(f"{up}{body}")
         sys.stderr.flush()
 

@@ -21,7 +21,7 @@ STUCK = {"unreachable", "foreign section", "foreign confirm"}
 TABLE = {
     ("NEW", "OLD"): ("prepare", "prepare", "foreign confirm", "unreachable"),
     ("NEW", "NEW"): ("keep", "confirm", "foreign confirm", "unreachable"),
-    ("NEW", "MIXED"): ("prepare", "prepare", "foreign confirm", "unreachable"),
+    ("NEW", "MIXED"): ("abort", "abort", "foreign confirm", "unreachable"),
     ("NEW", "OTHER"): ("foreign section", "foreign section", "foreign section", "unreachable"),
     ("NEW", "UNREADABLE"): ("unreachable", "unreachable", "unreachable", "unreachable"),
     ("OLD", "OLD"): ("keep", "abort", "foreign confirm", "unreachable"),
