@@ -1,7 +1,8 @@
-"""The lab, brought up once for all tests that need real parts."""
+"""The lab, brought up once for each module of tests that needs real parts."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +26,17 @@ def lab_machine() -> None:
         pytest.skip(f"no lab: {reason}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def lab_turn(lab_machine: None) -> Iterator[None]:  # noqa: ARG001 - it skips or fails
+    """The turn of one module: a machine has one lab, and modules may run in several processes."""
+    with Path("/run/bandmaster-lab-tests.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="module")
 def lab(
-    lab_machine: None,  # noqa: ARG001 - it skips or fails
+    lab_turn: None,  # noqa: ARG001 - it waits
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningLab]:
     """The lab of lab/isp.clab.yml, up; its database has roles and no tables."""

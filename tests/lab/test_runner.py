@@ -32,7 +32,7 @@ topology:
 
 
 @pytest.fixture
-def tiny(lab_machine: None, tmp_path: Path) -> Iterator[Lab]:  # noqa: ARG001 - it skips or fails
+def tiny(lab_turn: None, tmp_path: Path) -> Iterator[Lab]:  # noqa: ARG001 - it waits
     """A lab of two nodes and one server, not up yet, taken away afterwards."""
     path = tmp_path / "tiny.clab.yml"
     path.write_text(TINY)
