@@ -75,8 +75,7 @@ def test_tampering_is_found_at_its_first_event(
         "UPDATE billing_event SET quantity = quantity + 1 WHERE seq = 6",
         "UPDATE billing_event SET service_id = 'svc-9' WHERE seq = 6",
         "UPDATE billing_event SET payload_hash = hash WHERE seq = 6",
-        "UPDATE billing_event SET effective_at = (SELECT max(recorded_at) FROM billing_event)"
-        + " WHERE seq = 6",
+        "UPDATE billing_event SET effective_at = '2026-06-02T00:00:00.000000Z' WHERE seq = 6",
         "UPDATE billing_event SET effective_until = effective_at WHERE seq = 6",
     ],
 )
