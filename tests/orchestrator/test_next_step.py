@@ -116,5 +116,7 @@ def test_services_of_one_device_are_taken_together(first: Seen, second: Seen) ->
         assert step == "unreachable"
     elif "OTHER" in (first, second):
         assert step == "foreign section"
+    elif "MIXED" in (first, second):
+        assert step == "abort"
     else:
         assert step == ("done" if (first, second) == ("NEW", "NEW") else "prepare")
