@@ -16,7 +16,7 @@ from .coordinator import SetResult, run_set
 from .database import database_now, reading, writing
 from .exceptions import list_open
 from .interrupt import Interrupts
-from .journal import OPEN_STATES, find_order, open_change
+from .journal import OPEN_STATES, find_order, open_change, short
 from .office import Office
 from .outcome import ItemOutcome, Outcome
 from .recover import outcomes, recover
@@ -261,6 +261,8 @@ def cancel_plan(office: Office, plan_id: str) -> None:
             raise UnknownName(plan_id, "is not a change plan", "See: bandmaster change list")
         if row.status == "applied":
             raise Refused(
-                plan_id, "has been applied", "To undo it: bandmaster change rollback CHANGE_ID"
+                short(plan_id, "p"),
+                "has been applied",
+                "To undo it: bandmaster change rollback CHANGE_ID",
             )
         row.status = "cancelled"

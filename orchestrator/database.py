@@ -6,9 +6,9 @@ import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import URL, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlmodel import Session
 
 from inventory import DatabaseProblem, WrongUse
@@ -16,11 +16,13 @@ from inventory import DatabaseProblem, WrongUse
 BUSY_TIMEOUT_MS = 10_000
 STATEMENT_TIMEOUT_MS = 5_000  # D_db of commit-protocol.md 1.4
 LOCK_TIMEOUT_MS = 2_000
+_FORMS = "Use sqlite:///FILE or postgresql://USER@HOST/NAME."
+_SECRET_OPTIONS = {"password", "sslpassword"}
 
 
 def make_engine(url: str) -> Engine:
     """Return an engine for `sqlite:///FILE` or `postgresql://...`; WrongUse for anything else."""
-    parsed = make_url(url)
+    parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(url)
     if parsed.get_backend_name() == "postgresql":
@@ -29,11 +31,23 @@ def make_engine(url: str) -> Engine:
             pool_pre_ping=True,
             connect_args={"connect_timeout": 10},
         )
-    raise WrongUse(
-        parsed.get_backend_name(),
-        "is not a database bandmaster runs on",
-        "Use sqlite:///FILE or postgresql://USER@HOST/NAME.",
-    )
+    raise WrongUse(parsed.get_backend_name(), "is not a database bandmaster runs on", _FORMS)
+
+
+def _parsed(url: str) -> URL:
+    """Return the parts of a URL; WrongUse, which never quotes it: it may hold a password."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise WrongUse("database_url", "is not the URL of a database", _FORMS) from None
+    if _SECRET_OPTIONS & parsed.query.keys():
+        # an option is shown wherever the URL is; the place before the @ is masked
+        raise WrongUse(
+            "database_url",
+            "holds a password among its options",
+            "Keep it in ~/.pgpass, or write postgresql://USER:PASSWORD@HOST/NAME.",
+        )
+    return parsed
 
 
 def _sqlite_engine(url: str) -> Engine:

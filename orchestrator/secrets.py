@@ -51,7 +51,12 @@ class SecretStore:
     def _from_file(self, rest: str) -> str:
         path = Path(rest) if Path(rest).is_absolute() else self._base / rest
         refuse_open_file(path, f"secret file {path}")
-        return path.read_text(encoding="utf-8").strip()
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):  # whose text may show what is in it
+            raise BadSettings(
+                f"secret file {path}", "cannot be read as text", "Put one secret into it, in UTF-8."
+            ) from None
 
 
 def refuse_open_file(path: Path, thing: str) -> None:

@@ -12,6 +12,7 @@ from inventory import BadSettings
 from .secrets import refuse_open_file
 
 FILE = "bandmaster.toml"
+_WORDS = {str: "text in quotes", int: "a whole number", bool: "true or false"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +74,12 @@ def _read(place: Path) -> dict[str, object]:
             raise BadSettings(
                 f"{place}: {name}", "is not a setting", f"Settings are: {', '.join(known)}."
             )
-        if type(value) is not type(known[name]) or (type(value) is int and value < 0):
-            kind = type(known[name]).__name__
-            raise BadSettings(f"{place}: {name}", f"must be of type {kind}, got {value!r}")
+        if type(value) is not type(known[name]):
+            # the value is not shown: a database_url of any shape may hold a password
+            kind = _WORDS[type(known[name])]
+            raise BadSettings(f"{place}: {name}", f"must be {kind}", "Correct the file.")
+        if isinstance(value, int) and value < 0:
+            raise BadSettings(f"{place}: {name}", f"must be 0 or more, got {value}")
     _check(place, found)
     return found
 
