@@ -1,38 +1,88 @@
-"""Runs the real command line and kills it with SIGKILL at a numbered or named edge.
+"""Runs the real command line and sends it a signal, SIGKILL unless told, at a numbered edge.
 
-An edge lies before and after every commit of the store, every verb and read of devices, and every
-CoA: `python -m lab.cut --list -- ARGS` prints them, `--at 17` or `--at "after decision"` cuts there.
+An edge lies before and after every commit of the store, every verb and read of devices, every
+line on a device's wire and every CoA. `python -m lab.cut --list -- ARGS` prints them as they are
+passed, `--at 17` or `--at "after decision"` cuts there; `--signal INT` sends another signal, and
+`--times 2` sends it twice. `python -m lab.cut --serve` reads one JSON request per line and runs
+each in a fork of this process, so that a thousand cuts pay for the imports once.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+import traceback
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from sqlalchemy import event
+from sqlmodel import Session
+
+from orchestrator import office
+from orchestrator.cli.app import main
+from workflows import Crew
+from workflows.transports.cli_session import CliSession
+from workflows.transports.netconf_session import NetconfSession
+
+# what the next commit of the store makes durable, once one of these functions has been called
+COMMITS = {
+    ("orchestrator.coordinator", "write_intent"): "intent",
+    ("orchestrator.coordinator", "commit_set"): "decision",
+    ("orchestrator.settle", "abort_set"): "abort decision",
+    ("orchestrator.settle", "reverse_changes"): "reversal",
+    ("orchestrator.settle", "_close"): "close",
+    ("orchestrator.settle", "_mark_applied"): "applied",
+    ("orchestrator.settle", "bump_epoch"): "epoch",
+    ("orchestrator.recover", "bump_epoch"): "epoch",
+    ("orchestrator.answers", "reverse_changes"): "reversal",
+    ("orchestrator.answers", "accept_as_is"): "acceptance",
+}
+# what commands import when they need it
+LATE = (
+    "orchestrator.plan",
+    "orchestrator.rollback",
+    "orchestrator.cli.plan_text",
+    "napalm.junos",
+    "netmiko.huawei",
+)
 
 
 class Edges:
-    """Counts edges as they are passed and kills this very process at one of them."""
+    """Counts edges as they are passed and sends this very process a signal at one of them."""
 
-    def __init__(self, at: str, *, listing: bool) -> None:
+    def __init__(self, at: str, *, listing: bool, number: int, times: int) -> None:
         self._at = at
         self._listing = listing
+        self._signal = number
+        self._times = times
         self._passed = 0
+        self._lock = threading.Lock()
 
     def pass_by(self, name: str) -> None:
-        """Stand at an edge; `name` is like `before commit` or `after prepare bng-fra-1`."""
-        self._passed += 1
-        if self._listing:
-            sys.stderr.write(f"edge {self._passed}: {name}\n")
-        if self._at in (str(self._passed), name):
+        """Stand at an edge; `name` is like `before decision` or `after prepare bng-fra-1`."""
+        if threading.current_thread().name == "leases":
+            return  # renewals come by the clock: they would make the numbers differ between runs
+        with self._lock:
+            self._passed += 1
+            here = self._at in (str(self._passed), name)
+            if self._listing:
+                sys.stderr.write(f"edge {self._passed}: {name}\n")
+        if here:
+            self._at = ""
             sys.stderr.flush()
             sys.stdout.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
+            for _ in range(self._times):
+                # to this thread: it is delivered before the call returns
+                signal.pthread_kill(threading.get_ident(), self._signal)
 
-    def around(self, call: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
-        """Return `call` with an edge before it and one after it."""
+    def around(self, owner: Any, attribute: str, name: Callable[..., str]) -> None:
+        """Put an edge before and one after each call of `owner.attribute`."""
+        call = getattr(owner, attribute)
 
         def cut(*args: Any, **more: Any) -> Any:
             what = name(*args, **more)
@@ -41,61 +91,111 @@ class Edges:
             self.pass_by(f"after {what}")
             return found
 
-        return cut
+        setattr(owner, attribute, cut)
 
 
 def install(edges: Edges) -> None:
     """Put edges around the ports of the program; its own code stays as it is."""
-    from sqlalchemy import event
-    from sqlmodel import Session
+    _watch_commits(edges)
+    edges.around(Crew, "verb", lambda _crew, verb, handles: f"{verb} {','.join(sorted(handles))}")
+    edges.around(
+        Crew, "observe", lambda _crew, handles, **_more: f"read {','.join(sorted(handles))}"
+    )
+    for kind, calls in ((CliSession, ("send", "save")), (NetconfSession, ("load", "commit"))):
+        for call in calls:
+            edges.around(
+                kind, call, lambda session, *_args, _call=call, **_more: _place(session, _call)
+            )
+    edges.around(office, "send_coa", lambda *_args: "coa")
 
-    import orchestrator.coordinator as coordinator
-    import orchestrator.office as office
-    from workflows import Crew
 
-    deciding = [False]
+def _place(session: Any, call: str) -> str:
+    words = {"send": "line to", "save": "saving on", "load": "load on", "commit": "commit on"}
+    return f"{words[call]} {session._context.device.name}"  # noqa: SLF001
 
-    def decides(call: Callable[..., Any]) -> Callable[..., Any]:
-        def marked(*args: Any, **more: Any) -> Any:
+
+def _watch_commits(edges: Edges) -> None:
+    names = threading.local()
+
+    def naming(call: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def named(*args: Any, **more: Any) -> Any:
             found = call(*args, **more)
-            deciding[0] = True
+            names.next = name
             return found
 
-        return marked
+        return named
 
-    def commit_name() -> str:
-        return "decision" if deciding[0] else "commit"
+    for (module, function), name in COMMITS.items():
+        owner = importlib.import_module(module)
+        setattr(owner, function, naming(getattr(owner, function), name))
 
     @event.listens_for(Session, "before_commit")
     def _before(_session: object) -> None:
-        edges.pass_by(f"before {commit_name()}")
+        edges.pass_by(f"before {getattr(names, 'next', 'commit')}")
 
     @event.listens_for(Session, "after_commit")
     def _after(_session: object) -> None:
-        edges.pass_by(f"after {commit_name()}")
-        deciding[0] = False
+        name, names.next = getattr(names, "next", "commit"), "commit"
+        edges.pass_by(f"after {name}")
 
-    coordinator.commit_set = decides(coordinator.commit_set)  # type: ignore[assignment]
-    Crew.verb = edges.around(  # type: ignore[method-assign]
-        Crew.verb, lambda _crew, verb, handles: f"{verb} {','.join(sorted(handles))}"
-    )
-    Crew.observe = edges.around(  # type: ignore[method-assign]
-        Crew.observe, lambda _crew, handles, **_more: f"read {','.join(sorted(handles))}"
-    )
-    office.send_coa = edges.around(office.send_coa, lambda *_args: "coa")
+    @event.listens_for(Session, "after_rollback")
+    def _undone(_session: object) -> None:
+        names.next = "commit"
 
 
-def main() -> None:
-    """Parse `[--list] [--at EDGE] -- ARGS` and run the command line with ARGS."""
-    mark = sys.argv.index("--")
-    own, rest = sys.argv[1:mark], sys.argv[mark + 1 :]
-    at = own[own.index("--at") + 1] if "--at" in own else ""
-    install(Edges(at, listing="--list" in own))
-    sys.argv = ["bandmaster", *rest]
-    from orchestrator.cli.app import main as run
+def run(words: Sequence[str]) -> None:
+    """Parse `[--list] [--at EDGE] [--signal NAME] [--times N] -- ARGS` and run ARGS."""
+    mark = list(words).index("--")
+    parser = argparse.ArgumentParser(prog="python -m lab.cut", description=__doc__)
+    parser.add_argument("--at", default="", metavar="EDGE")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--signal", default="KILL", metavar="NAME")
+    parser.add_argument("--times", type=int, default=1, metavar="N")
+    given = parser.parse_args(words[:mark])
+    number = signal.Signals[f"SIG{given.signal}"]
+    install(Edges(given.at, listing=given.list, number=number, times=given.times))
+    sys.argv = ["bandmaster", *words[mark + 1 :]]
+    main()
 
-    run()
+
+def serve() -> None:
+    """Answer requests {words, cwd, out} with {"code": ..} until the input ends.
+
+    `out` is a file's path without its ending: standard output goes to `.out`, the rest to `.err`.
+    A negative code is the signal that ended the run.
+    """
+    for module in LATE:
+        importlib.import_module(module)
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _serve_one(request)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(json.dumps({"code": os.waitstatus_to_exitcode(status)}) + "\n")
+        sys.stdout.flush()
+
+
+def _serve_one(request: dict[str, Any]) -> None:
+    os.chdir(request["cwd"])
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for place, ending in ((1, ".out"), (2, ".err")):
+        os.dup2(os.open(request["out"] + ending, flags, 0o600), place)
+    code = 1
+    try:
+        run(request["words"])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001 - the parent's loop must never go on in the child
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--serve"]:
+        serve()
+    else:
+        run(sys.argv[1:])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from sqlalchemy import Engine
 
 from lab.small_isp import SmallIsp
 from tests.conftest import StartFleet
+from tests.orchestrator.field import Field, field
 from tests.orchestrator.rig import Rig, make_rig
 
 StartRig = Callable[..., Rig]
+StartField = Callable[..., Field]
 
 
 @pytest.fixture
@@ -38,3 +41,32 @@ def start_rig(
 def rig(start_rig: StartRig) -> Rig:
     """The usual small ISP."""
     return start_rig()
+
+
+@pytest.fixture
+def start_field(
+    tmp_path: Path, subnet: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StartField]:
+    """A function that sets up a field; `url` = its database, `settings` = lines of its settings.
+
+    Other keyword arguments are those of SmallIsp. Fields of one test have addresses of their own.
+    """
+    _, second, third = subnet.split(".")
+    started: list[Field] = []
+    with ExitStack() as stack:
+
+        def start(*, url: str = "", settings: dict[str, int] | None = None, **isp: Any) -> Field:
+            place = len(started)
+            folder = tmp_path / f"field-{place}"
+            folder.mkdir()
+            made = field(
+                folder,
+                SmallIsp(subnet=f"127.{int(second) + 60 * (place + 1)}.{third}", **isp),
+                url or f"sqlite:///{folder / 'bandmaster.db'}",
+                monkeypatch.setenv,
+                **(settings or {}),
+            )
+            started.append(stack.enter_context(made))
+            return started[-1]
+
+        yield start

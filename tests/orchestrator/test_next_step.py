@@ -34,9 +34,7 @@ EVERY = tuple(product(GOALS, SEEN, SEEN, PENDING))
 
 
 def seen(running: Seen, startup: Seen, pending: PendingSeen) -> Observation:
-    return Observation(
-        pending=pending, items={"svc-1": ItemSeen(running=running, startup=startup)}
-    )
+    return Observation(pending=pending, items={"svc-1": ItemSeen(running=running, startup=startup)})
 
 
 @pytest.mark.parametrize(("goal", "running", "startup", "pending"), EVERY)

@@ -1,0 +1,175 @@
+"""A small ISP whose devices run in a process of their own, and the real command line before it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.emulators.control import ControlClient
+from lab.small_isp import SmallIsp
+from orchestrator.imports import import_files
+from orchestrator.keys import enroll_key
+from orchestrator.migrate import upgrade
+from orchestrator.office import open_office
+from orchestrator.settings import load
+from tests.orchestrator.rig import Rig
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarFleet:
+    """The fleet in the other process, with the one method of a Fleet that tests use."""
+
+    client: ControlClient
+
+    def control(self, device: str, do: str, /, **args: Any) -> dict[str, Any]:
+        """Do one thing on one device from outside the wire."""
+        return self.client.call(device, do, **args)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a command ended with; a negative code is the signal that ended it."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Cutter:
+    """Runs commands in forks of one warm process: an interpreter's start costs 1.5 s."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lab.cut", "--serve"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, folder: Path, options: tuple[str, ...], words: tuple[str, ...]) -> Ended:
+        """Run one command in a folder with options of `lab.cut`."""
+        out = folder / "run"
+        request = {"words": [*options, "--", *words], "cwd": str(folder), "out": str(out)}
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        code = json.loads(self._process.stdout.readline())["code"]
+        texts = [out.with_suffix(end).read_text("utf-8") for end in (".out", ".err")]
+        return Ended(code=code, out=texts[0], err=texts[1])
+
+    def close(self) -> None:
+        """End the warm process."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.stdout.close()
+        assert self._process.wait(PATIENCE_S) == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A folder with settings and store, devices elsewhere, and commands to run there."""
+
+    folder: Path
+    rig: Rig
+    cutter: Cutter
+
+    def run(self, *words: str, at: str = "", cut: tuple[str, ...] = ()) -> Ended:
+        """Run a command to its end; `at` = the edge it is killed at, `cut` = more options."""
+        return self.cutter.run(self.folder, _options(at, cut), words)
+
+    def start(
+        self, *words: str, at: str = "", cut: tuple[str, ...] = (), **more: Any
+    ) -> subprocess.Popen[str]:
+        """Start a command as a process of its own, which the caller waits for."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(
+            [sys.executable, "-m", "lab.cut", *_options(at, cut), "--", *words],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            text=True,
+            **{**pipes, **more},
+        )
+
+
+def _options(at: str, cut: tuple[str, ...]) -> tuple[str, ...]:
+    return (*(("--at", at) if at else ()), *cut)
+
+
+@contextmanager
+def field(
+    folder: Path,
+    isp: SmallIsp,
+    database_url: str,
+    setenv: Callable[[str, str], None],
+    **settings: int,
+) -> Iterator[Field]:
+    """Set a field up: tables, settings, inventory, enrolled keys, devices that outlive commands."""
+    for name, value in isp.secrets().items():
+        setenv(name, value)
+    given = {"settle_s": 0, "lease_wait_s": 2, **settings}
+    lines = [f'database_url = "{database_url}"', 'known_hosts = "known_hosts"']
+    lines += [f"{name} = {value}" for name, value in given.items()]
+    place = folder / "bandmaster.toml"
+    place.write_text("\n".join(lines) + "\n", "utf-8")
+    place.chmod(0o600)
+    fleet_file, inventory = isp.write(folder)
+    with devices(folder, fleet_file) as client:
+        office = open_office(load(place))
+        upgrade(office.engine)
+        rig = Rig(office=office, fleet=FarFleet(client=client), isp=isp)  # type: ignore[arg-type]
+        import_files(office, (inventory,), "tester")
+        for device in rig.devices():
+            assert enroll_key(office, device.name, "tester", lambda _new, _old: True) is not None
+        cutter = Cutter()
+        try:
+            yield Field(folder=folder, rig=rig, cutter=cutter)
+        finally:
+            cutter.close()
+            office.engine.dispose()
+
+
+@contextmanager
+def devices(folder: Path, fleet_file: Path) -> Iterator[ControlClient]:
+    """Run the emulated devices until the end; a mistake of theirs fails the test."""
+    state = folder / "fleet"
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "lab.emulators", "run", str(fleet_file)),
+            *("--state", str(state), "--exit-with-pid", str(os.getpid())),
+        ],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            _wait_ready(process, state / "ready")
+            yield ControlClient(state)
+        finally:
+            process.terminate()
+            _, said = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, said
+
+
+def _wait_ready(process: subprocess.Popen[str], ready: Path) -> None:
+    """Wait for the file that says so; the process's own end is heard of at once."""
+    ended = os.pidfd_open(process.pid)
+    try:
+        while not ready.exists():
+            gone, _, _ = select.select([ended], [], [], 0.05)
+            assert not gone, process.stderr.read() if process.stderr else "the devices ended"
+    finally:
+        os.close(ended)
