@@ -48,17 +48,13 @@ class FoldedService:
 def alive(events: Sequence[LedgerEvent]) -> tuple[LedgerEvent, ...]:
     """Return the events (ascending seq) that no living reversal takes back.
 
-    A reversal that is itself reversed takes back nothing. A shift dies with what it shifts.
+    A reversal that is itself reversed takes back nothing. The shift of a dead event moves nothing.
     """
     dead: set[str] = set()
     for event in reversed(events):
         if event.event_id not in dead and event.type == "event.reversed":
             dead.add(event.reverses_event_id)
-    return tuple(
-        event
-        for event in events
-        if event.event_id not in dead and event.payload.get("shifts") not in dead
-    )
+    return tuple(event for event in events if event.event_id not in dead)
 
 
 def acts(events: Sequence[LedgerEvent]) -> tuple[LedgerEvent, ...]:
@@ -94,11 +90,7 @@ def fold_without(service_id: str, events: Iterable[LedgerEvent], event_id: str) 
     taken back leaves no plan and no date, a termination taken back leaves the old ones.
     """
     versioned = tuple(event for event in events if event.service_version)
-    left = tuple(
-        event
-        for event in alive(versioned)
-        if event_id not in (event.event_id, event.payload.get("shifts"))
-    )
+    left = tuple(event for event in alive(versioned) if event.event_id != event_id)
     folded = _fold(service_id, versioned, left)
     return replace(folded, version=folded.version + 1)
 

@@ -46,7 +46,7 @@ _SQLITE_HEAD = """
 CREATE TRIGGER IF NOT EXISTS ledger_head_follows BEFORE UPDATE ON ledger_head
 BEGIN
   SELECT RAISE(ABORT, 'the head only follows the newest event')
-  WHERE NEW.id IS NOT OLD.id OR NEW.seq <= OLD.seq
+  WHERE NEW.id IS NOT OLD.id
      OR NEW.seq IS NOT (SELECT max(seq) FROM billing_event)
      OR NEW.hash IS NOT (SELECT hash FROM billing_event WHERE seq = NEW.seq);
 END
@@ -90,8 +90,8 @@ CREATE OR REPLACE FUNCTION public.ledger_head_follows() RETURNS trigger LANGUAGE
 DECLARE last record;
 BEGIN
   SELECT seq, hash INTO last FROM public.billing_event ORDER BY seq DESC LIMIT 1;
-  IF NEW.id <> OLD.id OR NEW.seq <= OLD.seq
-     OR NEW.seq IS DISTINCT FROM last.seq OR NEW.hash IS DISTINCT FROM last.hash THEN
+  IF NEW.id <> OLD.id OR NEW.seq IS DISTINCT FROM last.seq
+     OR NEW.hash IS DISTINCT FROM last.hash THEN
     RAISE EXCEPTION 'the head only follows the newest event'
       USING ERRCODE = 'integrity_constraint_violation';
   END IF;

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing_bridge import (
@@ -46,27 +47,45 @@ def account(zone_name: str = "UTC", cycle_day: int = 1) -> Account:
     )  # fmt: skip
 
 
-instants = st.datetimes(
-    dt.datetime(2025, 12, 1),  # noqa: DTZ001  # hypothesis adds the zone
-    dt.datetime(2027, 2, 1),  # noqa: DTZ001
-    timezones=st.just(dt.UTC),
-)
-codes = st.sampled_from(["a", "b", "c", ""])
-histories = st.lists(st.tuples(instants, codes), max_size=8).map(
-    lambda pairs: tuple(
-        Charged(since=since, plan_code=code) for since, code in sorted(pairs, key=lambda p: p[0])
-    )
-)
-accounts = st.builds(account, st.sampled_from(ZONES), st.integers(1, 31))
-prices = st.integers(0, 1_000_000)
-units = st.sampled_from(["day", "second"])
-books = st.tuples(prices, prices, prices, units).map(
-    lambda drawn: {
-        code: plan(code, price, proration=drawn[3])
-        for code, price in zip("abc", drawn[:3], strict=True)
-    }
-)
 dates = st.dates(dt.date(2026, 1, 1), dt.date(2026, 12, 31))
+prices = st.integers(0, 1_000_000)
+accounts = st.builds(account, st.sampled_from(ZONES), st.integers(1, 31))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """A payer, three plans, and what was charged around the period that holds `on`."""
+
+    payer: Account
+    plans: dict[str, Plan]
+    on: dt.date
+    history: tuple[Charged, ...]
+    changes: tuple[Charged, ...]
+    cuts: tuple[dt.datetime, ...]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    on = draw(dates)
+    noon = dt.datetime.combine(on, dt.time(12), dt.UTC)
+    minutes = st.integers(-45 * 24 * 60, 45 * 24 * 60)
+    instants = minutes.map(lambda minute: noon + dt.timedelta(minutes=minute))
+    entries = st.builds(
+        Charged, since=instants, plan_code=st.sampled_from(["a", "b", "c", "", "a"])
+    )
+    unit = draw(st.sampled_from(["day", "second"]))
+    return World(
+        payer=draw(accounts),
+        plans={code: plan(code, draw(prices), proration=unit) for code in "abc"},
+        on=on,
+        history=in_order(draw(st.lists(entries, max_size=8))),
+        changes=in_order(draw(st.lists(entries, max_size=5))),
+        cuts=tuple(draw(st.lists(instants, max_size=5))),
+    )
+
+
+def in_order(entries: list[Charged]) -> tuple[Charged, ...]:
+    return tuple(sorted(entries, key=lambda entry: entry.since))
 
 
 @given(dates, st.integers(1, 31), st.sampled_from([1, 2, 3, 6, 12]), st.integers(1, 12))
@@ -78,12 +97,10 @@ def test_periods_tile_the_calendar(date: dt.date, day: int, months: int, anchor:
     assert (after.start, before.until) == (period.until, period.start)
 
 
-@given(histories, books, accounts, dates)
-def test_the_lines_cover_exactly_the_charged_time(
-    history: tuple[Charged, ...], plans: dict[str, Plan], payer: Account, on: dt.date
-) -> None:
+@given(worlds())
+def test_the_lines_cover_exactly_the_charged_time(world: World) -> None:
     """No two lines overlap, and each is its share of the full price, rounded once."""
-    lines = price_history(history, plans, payer, on)
+    lines = price_history(world.history, world.plans, world.payer, world.on)
     for line in lines:
         exact = Fraction(line.full_amount_minor * line.numerator, line.denominator)
         assert abs(line.amount_minor - exact) <= Fraction(1, 2)
@@ -92,45 +109,37 @@ def test_the_lines_cover_exactly_the_charged_time(
         assert one.until <= next_.since
 
 
-@given(histories, books, accounts, dates, st.lists(instants, max_size=5))
-def test_splitting_a_history_changes_no_line(
-    history: tuple[Charged, ...],
-    plans: dict[str, Plan],
-    payer: Account,
-    on: dt.date,
-    cuts: list[dt.datetime],
-) -> None:
+@given(worlds())
+def test_splitting_a_history_changes_no_line(world: World) -> None:
     """Saying again what is charged already costs nothing and saves nothing."""
-    split = list(history)
-    for cut in cuts:
+    split = list(world.history)
+    for cut in world.cuts:
         earlier = [entry for entry in split if entry.since <= cut]
         if earlier:
             again = Charged(since=cut, plan_code=earlier[-1].plan_code)
-            split = sorted([*split, again], key=lambda entry: entry.since)
-    assert price_history(split, plans, payer, on) == price_history(history, plans, payer, on)
+            split = list(in_order([*split, again]))
+    whole = price_history(world.history, world.plans, world.payer, world.on)
+    assert price_history(split, world.plans, world.payer, world.on) == whole
 
 
-@given(histories, books, accounts, st.lists(st.tuples(instants, codes), min_size=1, max_size=5))
-@settings(max_examples=60)
-def test_the_previews_of_many_changes_add_up_to_the_price_of_the_end(
-    history: tuple[Charged, ...],
-    plans: dict[str, Plan],
-    payer: Account,
-    changes: list[tuple[dt.datetime, str]],
-) -> None:
+@given(worlds())
+def test_the_previews_of_many_changes_add_up_to_the_price_of_the_end(world: World) -> None:
     """Conservation: first bill plus every credit and charge is what the last history costs."""
-    on = dt.date(2026, 6, 15)
-    now = history
-    billed = sum(line.amount_minor for line in price_history(history, plans, payer, on))
-    for since, code in sorted(changes, key=lambda change: change[0]):
-        later = max([since, *(entry.since for entry in now)])
-        changed = (*now, Charged(since=later, plan_code=code))
+
+    def cost(history: tuple[Charged, ...]) -> int:
+        lines = price_history(history, world.plans, world.payer, world.on)
+        return sum(line.amount_minor for line in lines)
+
+    now = world.history
+    billed = cost(now)
+    for change in world.changes:
+        changed = in_order([*now, change])
         if any(entry.plan_code for entry in changed):
-            money = price_difference(payer, plans, now, changed, on=on)
+            money = price_difference(world.payer, world.plans, now, changed, on=world.on)
             assert money.net_minor == sum(line.amount_minor for line in money.lines)
             billed += money.net_minor
         now = changed
-    assert billed == sum(line.amount_minor for line in price_history(now, plans, payer, on))
+    assert billed == cost(now)
 
 
 @given(prices, accounts, dates, st.sampled_from(["a", ""]))

@@ -6,10 +6,12 @@ import random
 
 import pytest
 from ledger_facts import at, lifecycle, take_guards_away, usage
-from sqlalchemy import Engine, text
-from sqlmodel import Session
+from sqlalchemy import Engine, text, update
+from sqlmodel import Session, col
 
-from billing_bridge import Head, append, ledger_head, tail, verify
+from billing_bridge import BillingEvent, Head, append, ledger_head, tail, verify
+from billing_bridge.event import chain_hash
+from inventory import instant_text
 from orchestrator.database import reading, writing
 
 EVENTS = 40
@@ -88,6 +90,26 @@ def test_a_copy_that_differs_from_the_body_is_found_by_deep(
         report = verify(session, deep=True)
     assert report.bad_seq == 6
     assert statement.split()[3] in report.problem
+
+
+def test_a_rewritten_chain_whose_time_steps_back_is_found(open_book: Engine) -> None:
+    """Somebody who can hash can forge links; time still has to go on."""
+    with reading(open_book) as session:
+        events = tail(session, limit=EVENTS)
+    previous = events[5].hash
+    for event in events[6:]:
+        recorded = at(0) if event.seq == 9 else event.recorded_at
+        own = chain_hash(previous, event.seq, instant_text(recorded), event.body)
+        with writing(open_book) as session:
+            session.connection().execute(
+                update(BillingEvent)
+                .where(col(BillingEvent.seq) == event.seq)
+                .values(recorded_at=recorded, prev_hash=previous, hash=own)
+            )
+        previous = own
+    with reading(open_book) as session:
+        report = verify(session)
+    assert (report.bad_seq, report.problem) == (9, "recorded_at steps back")
 
 
 def test_an_anchor_finds_a_cut_tail_and_a_rewritten_chain(open_book: Engine) -> None:
