@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 
 from device_templates import Field
 from inventory import BadField, Device, ImportBatch, ImportResult, keep_batch, parse_files
@@ -88,3 +88,14 @@ def together(*acts: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.join()
     return outcomes
+
+
+def wait_for_waiter(engine: Engine) -> None:
+    """Return once some transaction of this PostgreSQL database waits for another one."""
+    query = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE NOT granted AND datname = current_database()"
+    )
+    with engine.connect() as connection:
+        while not connection.execute(query).scalar_one():
+            connection.rollback()  # a new look at the activity needs a new transaction

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
-from inventory_rig import statements, together
+from inventory_rig import statements, together, wait_for_waiter
 from sqlalchemy import Engine, func, insert, select
 
 from inventory import (
@@ -126,6 +127,24 @@ def test_a_group_is_written_once_by_whoever_comes_first(engine: Engine) -> None:
             "t100@linux_tc": T100,
             "t500@linux_tc": tuple(sorted(T500)),
         }
+
+
+def test_group_writers_never_wait_for_each_other(postgres: Engine) -> None:
+    """One has t100 and is about to take t500; the other, who wants both, must begin with t100."""
+    both = {("t500", "linux_tc"): T500, ("t100", "linux_tc"): T100}
+    with ThreadPoolExecutor(1) as pool:
+        with writing(postgres) as session:
+            write_group(session, "t100", "linux_tc", T100)
+
+            def act() -> None:
+                with writing(postgres) as other:
+                    write_groups(other, both)
+
+            second = pool.submit(act)
+            wait_for_waiter(postgres)
+            write_group(session, "t500", "linux_tc", T500)
+        second.result()
+    assert count(postgres, RADGROUPREPLY) == 3
 
 
 def test_a_group_that_somebody_else_made_or_edited_is_refused(engine: Engine) -> None:

@@ -7,8 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from inventory_rig import EXAMPLE, load
+from sqlalchemy import Engine, insert
+from sqlalchemy.exc import IntegrityError
 
 import inventory
+from inventory.radius_rows import RADUSERGROUP
+from inventory.rows import LINE
+from orchestrator.database import writing
 
 ROOT = Path(inventory.__file__).parent.parent
 
@@ -28,3 +34,15 @@ def test_the_door_loads_no_heavy_library() -> None:
     )
     heavy = {"sqlalchemy", "sqlmodel", "pydantic", "nornir", "yaml"}
     assert heavy & set(done.stdout.split()) == set()
+
+
+def test_the_database_itself_allows_a_login_once(engine: Engine) -> None:
+    load(engine, EXAMPLE)
+    line = {"account_id": "acc-1001", "password_ref": "", "adopted": ""}
+    with writing(engine) as session:  # many lines have none
+        session.execute(insert(LINE), [{"service_id": one, "login": "", **line} for one in "ab"])
+        session.execute(insert(RADUSERGROUP), [{"username": "anna", "groupname": "x"}])
+    with pytest.raises(IntegrityError), writing(engine) as session:
+        session.execute(insert(LINE), [{"service_id": "c", "login": "praxis@nordnetz", **line}])
+    with pytest.raises(IntegrityError), writing(engine) as session:
+        session.execute(insert(RADUSERGROUP), [{"username": "anna", "groupname": "y"}])

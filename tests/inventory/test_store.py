@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from inventory_rig import EXAMPLE, load, statements, together
+from inventory_rig import EXAMPLE, load, statements, together, wait_for_waiter
 from sqlalchemy import Engine, func, insert, select
 
 from inventory import (
@@ -193,6 +194,24 @@ def test_two_activations_at_once_are_one(engine: Engine) -> None:
 
     outcomes = together(act, act, act)
     assert sorted(type(one).__name__ for one in outcomes) == ["NoneType", "StalePlan", "StalePlan"]
+
+
+def test_an_activation_that_waited_for_another_is_stale(postgres: Engine) -> None:
+    """The second one has seen no row, and meets the first one's only when it inserts."""
+    load(postgres, EXAMPLE)
+    with ThreadPoolExecutor(1) as pool:
+        with writing(postgres) as session:
+            before = find_service(session, "svc-1001")
+            keep_services(session, [(before, active(before))])
+
+            def act() -> None:
+                with writing(postgres) as other:
+                    keep_services(other, [(before, active(before))])
+
+            second = pool.submit(act)
+            wait_for_waiter(postgres)
+        with pytest.raises(StalePlan, match="svc-1001"):
+            second.result()
 
 
 def test_a_reversed_activation_keeps_its_count(engine: Engine) -> None:
