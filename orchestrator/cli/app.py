@@ -72,6 +72,7 @@ def main() -> None:
     """Entry point: ends the process with the exit code of what became of the command."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    quiet(debug=_take_debug(sys.argv[1:])[0])
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -83,7 +84,6 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code. Errors are told on standard error, never raised."""
     debug, left = _take_debug(arguments)
-    quiet(debug=debug)
     try:
         app(args=left, prog_name="bandmaster")
     except SystemExit as end:

@@ -62,7 +62,7 @@ def _tell(found: Recovered) -> None:
     if rows:
         table(("service", "change", "ended", "exceptions", "why"), rows)
     for line in found.skipped:
-        say(f"left to its worker: {clean(line)}")
+        say(f"left as it is: {clean(line)}")
     for line in found.waiting:
         say(f"settled, not closed yet: {clean(line)}")
     if any(item.exceptions for item in found.outcome.items):

@@ -61,15 +61,26 @@ def _billing_event() -> None:
         sa.Column("prev_hash", sa.LargeBinary(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.CheckConstraint(
-            "(currency = '' AND amount_minor = 0 AND exponent = 0) OR length(currency) = 3",
+            ("(currency = '' AND amount_minor = 0 AND exponent = 0) OR length(currency) = 3"),
             name="billing_event_money",
         ),
         sa.CheckConstraint(
-            "reason_code IN ('requested', 'import', 'scheduled', 'rollback', 'as_never', 'undone', 'late_effect', 'backdated', 'non_payment', 'accepted', 'corrected', 'metered', 'billing_run', 'anchored')",
+            (
+                "reason_code IN ('requested', 'import', 'scheduled', 'rollback', "
+                "'as_never', 'undone', 'late_effect', 'backdated', 'non_payment', "
+                "'accepted', 'corrected', 'metered', 'billing_run', 'anchored')"
+            ),
             name="billing_event_reason",
         ),
         sa.CheckConstraint(
-            "type IN ('service.adopted', 'service.activated', 'tier.changed', 'service.effect_shifted', 'service.suspended', 'service.resumed', 'service.terminated', 'reconciliation.adopted', 'event.reversed', 'usage.recorded', 'usage.corrected', 'price.overridden', 'credit.issued', 'charge.issued', 'invoice.issued', 'invoice.voided', 'ledger.anchored')",
+            (
+                "type IN ('service.adopted', 'service.activated', 'tier.changed', "
+                "'service.effect_shifted', 'service.suspended', 'service.resumed', "
+                "'service.terminated', 'reconciliation.adopted', 'event.reversed', "
+                "'usage.recorded', 'usage.corrected', 'price.overridden', "
+                "'credit.issued', 'charge.issued', 'invoice.issued', 'invoice.voided', "
+                "'ledger.anchored')"
+            ),
             name="billing_event_type",
         ),
         sa.CheckConstraint("unit <> '' OR quantity = 0", name="billing_event_quantity"),
