@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from lab.inventory import advice
 from lab.nas_agent import call
 from lab.runner import Lab, cannot_run
 from lab.servers.daemon import LabError
@@ -72,6 +73,8 @@ def _up(arguments: argparse.Namespace) -> int:
     print(f"lab {facts['name']} is up, see {Path(facts['state_dir'], 'lab.json')}")
     for name, node in facts["nodes"].items():
         print(f"  {name:8} {node['address']:15} {' '.join(node['servers'])}")
+    if facts["inventory"]:
+        print(f"to run bandmaster on it:\n{advice(Path(facts['inventory']), facts)}")
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from lab import namespaces, packages
 from lab.clab_files import clab_dir, write_clab_files
+from lab.inventory import FILE, write_inventory
 from lab.servers.daemon import Daemon, LabError, wait_until
 from lab.servers.postgres import remove_cluster
 from lab.servers.site import Server, Site, make_server
@@ -28,7 +29,7 @@ _READY_S = 60.0
 _DOWN_S = 60.0
 _LOOK_S = 0.2
 _LOCK_S = 2.0
-_OURS = ("logs", "credentials", "lab.json", "lab.log", "known_hosts")
+_OURS = ("logs", "credentials", "lab.json", "lab.log", "known_hosts", FILE)
 
 
 def cannot_run() -> str:
@@ -195,6 +196,8 @@ class Lab:
             "nodes": nodes,
             "daemons": daemons,
         }
+        inventory = write_inventory(self.topology, facts)
+        facts["inventory"] = str(inventory or "")
         hidden = self.facts_path.with_suffix(".new")
         hidden.write_text(json.dumps(facts, indent=2) + "\n")
         hidden.rename(self.facts_path)  # its being there means: ready

@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from lab_rig import LOGIN, Json, RunningLab
+from product_rig import Product, the_product
 
 from lab.runner import Lab, cannot_run
 
@@ -96,3 +97,10 @@ def online(
     yield session
     if lab.session("sessions")["sessions"]:
         lab.session("logout")
+
+
+@pytest.fixture(scope="module")
+def product(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """bandmaster on the lab: its tables, its inventory, the BNG's key; for a whole module."""
+    with the_product(lab, tmp_path_factory.mktemp("product")) as ready:
+        yield ready
