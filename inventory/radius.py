@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import Table, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, insert, select, update
+from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
 from .errors import Refused
@@ -25,6 +26,7 @@ from .radius_rows import (
 from .sql import chunks, insert_new
 
 _PASSWORD = "Cleartext-Password"  # noqa: S105  the attribute's name; CHAP needs the text itself
+_AUTH_TYPE, _REJECT = "Auth-Type", "Reject"
 _SECRET = re.compile(r"password|secret|key", re.IGNORECASE)
 
 
@@ -205,6 +207,8 @@ def bind_many(session: Session, bindings: Sequence[RadiusBinding]) -> None:
         )
     if fresh:
         session.execute(insert(RADUSERGROUP), fresh)
+    for part in chunks(logins):
+        session.execute(delete(RADCHECK).where(_shut(part)))
     _keep_passwords(session, [binding for binding in ordered if binding.password])
 
 
@@ -214,10 +218,29 @@ def unbind_login(session: Session, login: str) -> None:
 
 
 def unbind_many(session: Session, logins: Sequence[str]) -> None:
-    """Take away what lets the logins in: group and check rows. Groups and reply rows stay."""
-    for part in chunks(sorted(set(logins))):
-        for table in (RADUSERGROUP, RADCHECK):
-            session.execute(delete(table).where(table.c.username.in_(part)))
+    """Shut the logins out: no group, and every Access-Request is rejected.
+
+    The password stays in radcheck behind the rejection: a termination that is taken back must
+    let the subscriber in again, and nobody else could give the password back.
+    """
+    wanted = sorted(set(logins))
+    for part in chunks(wanted):
+        session.execute(delete(RADUSERGROUP).where(RADUSERGROUP.c.username.in_(part)))
+        session.execute(delete(RADCHECK).where(_shut(part)))
+    if wanted:
+        session.execute(
+            insert(RADCHECK),
+            [
+                {"username": login, "attribute": _AUTH_TYPE, "op": ":=", "value": _REJECT}
+                for login in wanted
+            ],
+        )
+
+
+def _shut(logins: Sequence[str]) -> ColumnElement[bool]:
+    """Match the rows by which `unbind_many` shuts logins out."""
+    mine = RADCHECK.c.username.in_(logins)
+    return and_(mine, RADCHECK.c.attribute == _AUTH_TYPE, RADCHECK.c.value == _REJECT)
 
 
 def open_sessions(session: Session, login: str) -> tuple[OpenSession, ...]:
@@ -344,11 +367,16 @@ def _keep_passwords(session: Session, bindings: Sequence[RadiusBinding]) -> None
         for binding in bindings
         if binding.login not in present
     ]
-    if changed:
-        mine = RADCHECK.c.username == bindparam("the_login")
-        session.execute(update(RADCHECK).where(mine, RADCHECK.c.attribute == _PASSWORD), changed)
-    if fresh:
-        session.execute(insert(RADCHECK), fresh)
+    try:
+        if changed:
+            mine = RADCHECK.c.username == bindparam("the_login")
+            statement = update(RADCHECK).where(mine, RADCHECK.c.attribute == _PASSWORD)
+            session.execute(statement, changed)
+        if fresh:
+            session.execute(insert(RADCHECK), fresh)
+    except StatementError as error:
+        error.hide_parameters = True  # its text would repeat the passwords
+        raise
 
 
 def _values(items: Iterable[RadiusAttribute]) -> list[tuple[str, str]]:

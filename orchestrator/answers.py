@@ -62,7 +62,7 @@ def _accept(office: Office, row: ExceptionRow, actor: str, reason: str) -> None:
             moved = {"state": "CLOSED", "outcome": outcome, "closed_at": now}
             move(session, (change.change_id,), opened.epoch, change.state, **moved)
         note(session, row.set_id, "accepted", row.participant, by=actor, reason=reason)
-        accept_as_is(session, opened, change, actor, row.exception_id)
+        accept_as_is(session, change, actor, row.exception_id)
 
 
 def _drive(

@@ -19,6 +19,8 @@ from billing_bridge import (
     LedgerEvent,
     NewEvent,
     append,
+    find_by_services,
+    fold_without,
     service_payload,
     shift_payload,
 )
@@ -44,7 +46,7 @@ from workflows import PlanItem
 from .authorise import bind_adopted, write_radius
 from .database import database_now
 from .journal import OpenSet, list_orders, move
-from .rows import ChangeRow, DecisionRow, OrderRow
+from .rows import ChangeRow, DecisionRow, OrderRow, SetRow
 
 SOURCE = "bandmaster"
 EVENT_TYPES = {
@@ -79,20 +81,39 @@ def commit_set(
                 "Plan it again.",
             )
     before = services_many(session, [item.order.service_id for item in items])
-    moves = [
-        (service, _after(service, item, now, accounts[item.account_id]))
-        for service, item in zip(before, items, strict=True)
-    ]
+    undone = _without(session, {i.order.service_id: i.order.reverses for i in items})
+    moves = []
+    for service, item in zip(before, items, strict=True):
+        if service.version != item.service_version:
+            raise StalePlan(service.service_id, "has moved on meanwhile", "Plan it again.")
+        after = undone.get(service.service_id)
+        moves.append((service, after or _after(service, item, now, accounts[item.account_id])))
     keep_services(session, moves)
     write_radius(session, items, passwords, back=False)
     _write_decisions(session, opened, "COMMIT", now)
     orders = list_orders(session, opened)
     plans = {plan.code: plan for plan in list_plans(session)}
+    began = session.get_one(SetRow, opened.set_id).first_write_at or now
     events = [
-        _event(plans, orders[change.order_id], change, item, after, evidence)
+        replace(
+            _event(plans, orders[change.order_id], change, item, after, evidence),
+            effective_at=_effective(plans, item, now, began),
+        )
         for change, item, (_, after) in zip(opened.changes, items, moves, strict=True)
     ]
     return append(session, events, now)
+
+
+def _effective(
+    plans: Mapping[str, Plan], item: PlanItem, now: dt.datetime, began: dt.datetime
+) -> dt.datetime:
+    """Return when a change counts from: a cut billed by the second counts from its first line.
+
+    For plans billed by the day both instants lie on one local date, or the decision is abort (D4).
+    """
+    plan = plans.get(item.before.plan_code)
+    by_second = plan is not None and plan.proration == "second"
+    return began if by_second and not is_more(item) else now
 
 
 def abort_set(session: Session, opened: OpenSet, refusals: Mapping[str, str]) -> None:
@@ -139,27 +160,24 @@ def reverse_changes(
     moved = {"state": "REVERSED", "outcome": "reversed", "refusal": why}
     move(session, change_ids, opened.epoch, "COMMITTED", **moved)
     items = [opened.items[change.change_id] for change in changes]
-    services = services_many(session, [change.service_id for change in changes])
-    restored = [_restored(service, item) for service, item in zip(services, items, strict=True)]
-    keep_services(session, list(zip(services, restored, strict=True)))
-    write_radius(session, items, passwords, back=True)
     orders = list_orders(session, opened)
+    services = services_many(session, [change.service_id for change in changes])
+    restored = _without(
+        session, {change.service_id: orders[change.order_id].event_id for change in changes}
+    )
+    keep_services(session, [(service, restored[service.service_id]) for service in services])
+    write_radius(session, items, passwords, back=True)
     events = [
-        NewEvent(
-            event_id=new_id(),
-            source=SOURCE,
-            idempotency_key=f"{change.order_id}:event.reversed",
-            type="event.reversed",
-            account_id=item.account_id,
-            service_id=change.service_id,
-            service_version=after.version,
+        _draft(
+            "event.reversed",
+            change.order_id,
+            restored[change.service_id],
             change_id=change.change_id,
             reverses_event_id=orders[change.order_id].event_id,
             actor=orders[change.order_id].actor,
             reason_code="undone",
-            payload=_payload(after),
         )
-        for change, item, after in zip(changes, items, restored, strict=True)
+        for change in changes
     ]
     return append(session, events, now)
 
@@ -184,16 +202,13 @@ def shift_effect(
     if not later or not is_more(item) or item.order.reverses:
         return ()
     before = services_many(session, [change.service_id])[0]
-    after = replace(before, version=before.version + 1)
+    began = verified_at if item.order.kind == "activate" else before.active_since
+    after = replace(before, version=before.version + 1, active_since=began)
     keep_services(session, [(before, after)])
-    shift = NewEvent(
-        event_id=new_id(),
-        source=SOURCE,
-        idempotency_key=f"{change.order_id}:service.effect_shifted",
-        type="service.effect_shifted",
-        account_id=item.account_id,
-        service_id=change.service_id,
-        service_version=after.version,
+    shift = _draft(
+        "service.effect_shifted",
+        change.order_id,
+        after,
         change_id=change.change_id,
         actor=order.actor,
         reason_code="late_effect",
@@ -205,27 +220,21 @@ def shift_effect(
 
 
 def accept_as_is(
-    session: Session, opened: OpenSet, change: ChangeRow, actor: str, exception_id: str
+    session: Session, change: ChangeRow, actor: str, exception_id: str
 ) -> tuple[LedgerEvent, ...]:
     """Post that a person accepted a device as it is; what is owed stays as the ledger has it."""
-    item = opened.items[change.change_id]
     before = services_many(session, [change.service_id])[0]
     if before.state == "none":
         return ()
     after = replace(before, version=before.version + 1)
     keep_services(session, [(before, after)])
-    event = NewEvent(
-        event_id=new_id(),
-        source=SOURCE,
-        idempotency_key=f"{exception_id}:reconciliation.adopted",
-        type="reconciliation.adopted",
-        account_id=item.account_id,
-        service_id=change.service_id,
-        service_version=after.version,
+    event = _draft(
+        "reconciliation.adopted",
+        exception_id,
+        after,
         change_id=change.change_id,
         actor=actor,
         reason_code="accepted",
-        payload=_payload(after),
     )
     return append(session, [event], database_now(session))
 
@@ -259,14 +268,10 @@ def adopt(
         )
         moves.append((service, after))
         events.append(
-            NewEvent(
-                event_id=new_id(),
-                source=SOURCE,
-                idempotency_key=f"import:{service.service_id}:service.adopted",
-                type="service.adopted",
-                account_id=service.account_id,
-                service_id=service.service_id,
-                service_version=after.version,
+            _draft(
+                "service.adopted",
+                f"import:{service.service_id}",
+                after,
                 effective_at=adoption.active_since,
                 actor=actor,
                 reason_code="import",
@@ -289,8 +294,6 @@ def is_more(item: PlanItem) -> bool:
 
 def _after(service: Service, item: PlanItem, now: dt.datetime, account: Account) -> Service:
     born = service.state in ("none", "terminated")
-    if item.after.state == "none":  # an activation taken back as if it never was
-        return replace(service, state="none", version=service.version + 1)
     return replace(
         service,
         plan_code=item.after.plan_code,
@@ -302,14 +305,27 @@ def _after(service: Service, item: PlanItem, now: dt.datetime, account: Account)
     )
 
 
-def _restored(service: Service, item: PlanItem) -> Service:
-    return replace(
-        service,
-        plan_code=item.before.plan_code or service.plan_code,
-        tier_code=item.before.tier_code or service.tier_code,
-        state=_state(item.before.state),
-        version=service.version + 1,
-    )
+def _without(session: Session, taken_back: Mapping[str, str]) -> dict[str, Service]:
+    """Return the services as they are when the ledger forgets one event of each (D5).
+
+    `taken_back` maps service_id to event_id; services with "" are left out.
+    """
+    wanted = [service_id for service_id, event_id in taken_back.items() if event_id]
+    events = find_by_services(session, wanted)
+    found = {}
+    for service in services_many(session, wanted):
+        service_id = service.service_id
+        folded = fold_without(service_id, events[service_id], taken_back[service_id])
+        found[service_id] = replace(
+            service,
+            plan_code=folded.plan_code,
+            tier_code=folded.tier_code,
+            state=folded.state,
+            version=folded.version,
+            active_since=folded.active_since,
+            billing_from=folded.billing_from,
+        )
+    return found
 
 
 def _state(text: str) -> ServiceState:
@@ -328,6 +344,20 @@ def _payload(service: Service, **more: Any) -> dict[str, Any]:
     )
 
 
+def _draft(kind: str, key: str, service: Service, **more: Any) -> NewEvent:
+    """Return an event of a service as it is after it; `key` makes it one of its kind for ever."""
+    filled: dict[str, Any] = {"event_id": new_id(), "payload": _payload(service)} | more
+    return NewEvent(
+        source=SOURCE,
+        idempotency_key=f"{key}:{kind}",
+        type=kind,
+        account_id=service.account_id,
+        service_id=service.service_id,
+        service_version=service.version,
+        **filled,
+    )
+
+
 def _event(
     plans: Mapping[str, Plan],
     order: OrderRow,
@@ -336,17 +366,13 @@ def _event(
     after: Service,
     evidence: Mapping[str, Sequence[Evidence]],
 ) -> NewEvent:
-    kind = "event.reversed" if item.order.reverses else EVENT_TYPES[item.order.kind]
-    plan = plans[after.plan_code]
     born = item.order.kind == "activate" and not item.order.reverses
-    return NewEvent(
+    policy = plans[after.plan_code].price_policy if after.plan_code else ""
+    return _draft(
+        "event.reversed" if item.order.reverses else EVENT_TYPES[item.order.kind],
+        change.order_id,
+        after,
         event_id=order.event_id,
-        source=SOURCE,
-        idempotency_key=f"{change.order_id}:{kind}",
-        type=kind,
-        account_id=item.account_id,
-        service_id=change.service_id,
-        service_version=after.version,
         change_id=change.change_id,
         reverses_event_id=item.order.reverses,
         actor=order.actor,
@@ -354,7 +380,7 @@ def _event(
         price_version_id=item.price_version_id,
         payload=_payload(
             after,
-            price_policy=plan.price_policy,
+            price_policy=policy,
             rolls_back=item.order.rolls_back,
             billing_from=after.billing_from if born else None,
             evidence=tuple(evidence.get(change.service_id, ())),

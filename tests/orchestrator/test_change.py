@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from billing_bridge import find_by_service
+from billing_bridge import find_by_service, replay_check
 from inventory import (
     KeyConflict,
     NotNewest,
@@ -20,6 +20,7 @@ from inventory import (
     Unreachable,
     WrongUse,
     find_service,
+    list_services,
     new_id,
 )
 from orchestrator.answers import answer_exception
@@ -34,6 +35,7 @@ from orchestrator.rollback import Undo, plan_rollback
 from orchestrator.rows import ChangeRow, DecisionRow, PlanRow
 from tests.orchestrator.conftest import StartRig
 from tests.orchestrator.rig import Rig, at_tier, truth
+from workflows import ChangeKind
 
 ONE = "svc-1001"  # on the first OLT
 TWO = "svc-1002"  # on the second OLT
@@ -219,6 +221,24 @@ def _net_of_upgrade(rig: Rig, service_id: str) -> int:
     with reading(rig.office.engine) as session:
         rows = session.exec(select(ChangeRow).where(ChangeRow.service_id == service_id)).all()
     return item_from_json(rows[-1].item).money.net_minor
+
+
+@pytest.mark.parametrize("kinds", [("terminate",), ("suspend",), ("terminate", "activate")])
+def test_what_counts_as_never_leaves_no_trace_in_the_fold(
+    rig: Rig, kinds: tuple[ChangeKind, ...]
+) -> None:
+    """The service row after the undo is the fold of a ledger without the event (L9)."""
+    for kind in kinds:
+        plan = rig.plan(rig.order(ONE, "fiber-500" if kind == "activate" else "", kind=kind))
+        change = rig.apply(plan).items[0].change_id
+    undo = Undo(actor="tester", as_never=True, reason="wrong line")
+    assert rig.apply(plan_rollback(rig.office, change, undo)).exit_code() == 0
+    with reading(rig.office.engine) as session:
+        services = list_services(session)
+        assert replay_check(session, services) == ()
+        assert orphans(session) in (0, 1)
+        service = find_service(session, ONE)
+    assert service.state == ("terminated" if len(kinds) > 1 else "active")
 
 
 def test_as_never_needs_a_reason(rig: Rig) -> None:
