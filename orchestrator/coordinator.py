@@ -26,7 +26,7 @@ from workflows import Crew, Handle, Observation, PlanItem, Reply, item_json
 
 from .database import LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS, database_now, reading, writing
 from .decide import commit_set
-from .drive import note_observation, rates_text
+from .drive import note_observations, note_replies, rates_text
 from .evidence import note_evidence
 from .interrupt import Interrupts
 from .journal import (
@@ -230,11 +230,9 @@ class _Trial:
             sent_at = self.office.clock.boottime_s()
             self.armed_at_s.update(dict.fromkeys(part, sent_at) if wave is ARMED else {})
             replies |= self.crew.verb("prepare", part)
-            self._note_replies(replies, part)
+            self._tell_replies({name: replies[name] for name in part})
         seen = self.crew.observe(handles, startup=False)
-        with writing(self.office.engine) as session:
-            for name, observation in seen.items():
-                note_observation(session, self.set_id, name, observation)
+        note_observations(self.office, self.set_id, seen)
         refusals = _refusals(handles, mechanisms, replies, seen)
         for name, observation in seen.items():
             if observation.running() == "NEW":
@@ -242,14 +240,9 @@ class _Trial:
         masked = {key: self.office.secrets.mask(text) for key, text in refusals.items()}
         return seen, masked
 
-    def _note_replies(self, replies: Mapping[str, Reply], part: Mapping[str, Handle]) -> None:
-        with writing(self.office.engine) as session:
-            for name in part:
-                reply = replies[name]
-                reason = self.office.secrets.mask(reply.reason)
-                note(session, self.set_id, "prepare", name, verdict=reply.verdict, reason=reason)
-        for name in part:
-            reply = replies[name]
+    def _tell_replies(self, replies: Mapping[str, Reply]) -> None:
+        note_replies(self.office, self.set_id, "prepare", replies)
+        for name, reply in replies.items():
             reason = self.office.secrets.mask(reply.reason)
             text = "prepared" if reply.verdict == "SENT" else f"{reply.verdict.lower()}: {reason}"
             self.office.tell(name, text)
@@ -343,5 +336,7 @@ def _refusals(
             blamed = blamed[:1]  # a batch stops at its first bad line: the rest was not tried
         refusals |= {item.service_id: f"{name}: {why}" for item in blamed}
     if not refusals and any(name not in replies for name in handles):
-        refusals["*"] = "stopped by a person before the decision"
+        # the next wave was not sent: because of a person, or of a device that lost its answer
+        doubts = [f"{n}: {reply.reason}" for n, reply in replies.items() if reply.verdict != "SENT"]
+        refusals["*"] = "; ".join(doubts) or "stopped by a person before the decision"
     return refusals

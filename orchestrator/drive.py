@@ -10,10 +10,11 @@ from typing import Literal
 from sqlmodel import Session
 
 from device_templates import section_rate
+from inventory import DatabaseProblem
 from workflows import Crew, Goal, Handle, Observation, Reply
 
-from .database import database_now, writing
-from .journal import note
+from .database import database_now, reading
+from .journal import keep_story, note
 from .office import Office
 
 Verb = Literal["prepare", "confirm", "save", "abort"]
@@ -39,7 +40,7 @@ class Task:
 class Arrived:
     """The device was read at its goal, in running and startup, with no timer of ours."""
 
-    at: dt.datetime
+    at: dt.datetime | None  # None = the store was away just then
     seen: Observation
 
 
@@ -52,7 +53,9 @@ class Stuck:
     seen: Observation
 
 
-def next_step(goal: Goal, seen: Observation) -> Verb | Cause | Literal["done"]:
+def next_step(  # noqa: PLR0911 - one for each end of the table
+    goal: Goal, seen: Observation
+) -> Verb | Cause | Literal["done"]:
     """Return the one thing to do for a device that was seen like this. Pure.
 
     The end of a healthy change and the mending of a broken one both come from here.
@@ -113,12 +116,12 @@ def drive(
             for name, reply in replies.items():
                 refusals[name] = refusals.get(name, 0) + (reply.verdict != "SENT")
                 if refusals[name] >= office.settings.retries:
-                    settled[name] = _given_up(crew, tasks[name], name, reply)
+                    settled[name] = _given_up(office, crew, tasks[name], name, reply)
                 seen.pop(name, None)
     for name, task in tasks.items():
         if name not in settled:
             reply = Reply(verdict="REFUSED", reason="never reads back what it was told")
-            settled[name] = _given_up(crew, task, name, reply)
+            settled[name] = _given_up(office, crew, task, name, reply)
     return settled
 
 
@@ -130,14 +133,21 @@ def _look(
     seen: Mapping[str, Observation],
 ) -> dict[str, Observation]:
     found = crew.observe({n: task.handle for n, task in left.items() if n not in seen})
-    with writing(office.engine) as session:
-        for name, observation in found.items():
-            note_observation(session, set_id, name, observation)
+    note_observations(office, set_id, found)
     return found
 
 
-def note_observation(session: Session, set_id: str, name: str, seen: Observation) -> None:
-    """Write down what a device was seen to have."""
+def note_observations(office: Office, set_id: str, found: Mapping[str, Observation]) -> None:
+    """Write down what each device was seen to have."""
+
+    def write(session: Session) -> None:
+        for name, seen in found.items():
+            _note_observation(session, set_id, name, seen)
+
+    keep_story(office.engine, write)
+
+
+def _note_observation(session: Session, set_id: str, name: str, seen: Observation) -> None:
     note(
         session,
         set_id,
@@ -154,10 +164,24 @@ def note_observation(session: Session, set_id: str, name: str, seen: Observation
     )
 
 
+def note_replies(office: Office, set_id: str, verb: str, replies: Mapping[str, Reply]) -> None:
+    """Write down what each device answered to a verb."""
+
+    def write(session: Session) -> None:
+        for name, reply in replies.items():
+            reason = office.secrets.mask(reply.reason)
+            note(session, set_id, verb, name, verdict=reply.verdict, reason=reason)
+
+    keep_story(office.engine, write)
+
+
 def _arrived(office: Office, name: str, seen: Observation) -> Arrived:
     office.tell(name, f"keeps {rates_text(seen)}")
-    with writing(office.engine) as session:
-        at = database_now(session)
+    try:
+        with reading(office.engine) as session:
+            at = database_now(session)
+    except DatabaseProblem:
+        at = None  # the other devices are driven all the same; what is written down is later
     return Arrived(at=at, seen=seen)
 
 
@@ -180,17 +204,17 @@ def _stuck(office: Office, name: str, cause: Cause, seen: Observation) -> Stuck:
     return Stuck(cause=cause, reason=reason, seen=seen)
 
 
-def _given_up(crew: Crew, task: Task, name: str, reply: Reply) -> Stuck:
+def _given_up(office: Office, crew: Crew, task: Task, name: str, reply: Reply) -> Arrived | Stuck:
+    """Look a last time: the answer may have been lost, and the deed done."""
     seen = crew.observe({name: task.handle})[name]
+    if next_step(task.goal, seen) == "done":
+        return _arrived(office, name, seen)
     unread = seen.running() == "UNREADABLE"
     return Stuck(cause="unreachable" if unread else "refused", reason=reply.reason, seen=seen)
 
 
 def _tell_replies(office: Office, set_id: str, verb: Verb, replies: Mapping[str, Reply]) -> None:
-    with writing(office.engine) as session:
-        for name, reply in replies.items():
-            reason = office.secrets.mask(reply.reason)
-            note(session, set_id, verb, name, verdict=reply.verdict, reason=reason)
+    note_replies(office, set_id, verb, replies)
     for name, reply in replies.items():
         done = reply.verdict == "SENT"
         reason = office.secrets.mask(reply.reason)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import Engine, update
 from sqlmodel import Session, col, select
 
-from inventory import BandmasterError, KeyConflict, OpenChange, new_id
+from inventory import BandmasterError, DatabaseProblem, KeyConflict, OpenChange, new_id
 from workflows import Handle, Order, PlanItem, handle_from_json, handle_json, item_from_json
 
-from .database import database_now
+from .database import database_now, writing
 from .rows import ChangeRow, DecisionRow, OrderRow, ParticipantRow, SetRow, StepRow
 
 UNDECIDED = "INTENT"
@@ -209,6 +210,15 @@ def note(session: Session, set_id: str, kind: str, participant: str = "", **deta
             detail=json.dumps(detail, sort_keys=True, ensure_ascii=False),
         )
     )
+
+
+def keep_story(engine: Engine, write: Callable[[Session], None]) -> None:
+    """Write lines of a story, or none where the store is away: nothing is ever decided by them.
+
+    A device that waits for its confirm is not left alone because a disk is full.
+    """
+    with contextlib.suppress(DatabaseProblem), writing(engine) as session:
+        write(session)
 
 
 def list_steps(session: Session, set_id: str) -> tuple[StepRow, ...]:

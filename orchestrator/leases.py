@@ -41,6 +41,15 @@ class Owner:
     pid_start: str = field(default_factory=lambda: process_start(os.getpid()))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Watched:
+    """A lease of somebody else as it was last seen to change, by our own CLOCK_BOOTTIME."""
+
+    sign: tuple[str, int]  # owner and counter
+    since_s: float
+    moved: bool  # it has changed while we looked: whoever holds it lives
+
+
 class Leases:
     """All leases of one set: taken in one transaction or not at all, renewed by a thread.
 
@@ -72,11 +81,13 @@ class Leases:
     ) -> None:
         """Take every lease in one transaction, in device order; LeaseHeld after `wait_s`.
 
-        `check` is called while waiting and may raise, when a person has asked to stop.
+        A holder is waited for longer than that only until it has shown whether it lives: its
+        counter moves, or stands still for `takeover_s`. `check` is called while waiting and may
+        raise, when a person has asked to stop.
         """
         wanted = tuple(sorted(devices))
         give_up = self._clock.boottime_s() + wait_s
-        watched: dict[str, tuple[str, int, float]] = {}
+        watched: dict[str, _Watched] = {}
         while True:
             before = self._clock.boottime_s()
             try:
@@ -85,17 +96,15 @@ class Leases:
                 continue  # somebody inserted the same row at the same moment: look again
             if holder is None:
                 break
-            if self._clock.boottime_s() >= give_up:
+            if self._clock.boottime_s() >= give_up and watched[holder.device].moved:
                 raise _held(holder)
             check()
             self._clock.sleep(min(0.5, self._settings.lease_renew_s))
         self._devices = wanted
         self._deadline_s = before + self._settings.lease_ttl_s
 
-    def _try(
-        self, wanted: tuple[str, ...], watched: dict[str, tuple[str, int, float]]
-    ) -> LeaseRow | None:
-        """Take all leases, or none and return one that is in the way."""
+    def _try(self, wanted: tuple[str, ...], watched: dict[str, _Watched]) -> LeaseRow | None:
+        """Take all leases, or none and return one that is in the way, a living one if any is."""
         with writing(self._engine) as session:
             found = session.exec(
                 select(LeaseRow)
@@ -103,9 +112,14 @@ class Leases:
                 .order_by(col(LeaseRow.device))
                 .with_for_update()
             ).all()
-            for row in found:
-                if row.owner != self._owner.owner and not self._dead(row, watched):
-                    return row
+            # all are watched from the first look on: their spans run side by side
+            held = [
+                row
+                for row in found
+                if row.owner != self._owner.owner and not self._dead(row, watched)
+            ]
+            if held:
+                return max(held, key=lambda row: watched[row.device].moved)
             now = database_now(session)
             until = now + dt.timedelta(seconds=self._settings.lease_ttl_s)
             epochs = {row.device: row.epoch for row in found}
@@ -130,7 +144,7 @@ class Leases:
             until=until,
         )
 
-    def _dead(self, row: LeaseRow, watched: dict[str, tuple[str, int, float]]) -> bool:
+    def _dead(self, row: LeaseRow, watched: dict[str, _Watched]) -> bool:
         """Say whether the holder is provably gone, or has let its counter stand still too long."""
         here = (row.host, row.boot_id, row.pid_namespace) == (
             self._owner.host,
@@ -140,11 +154,12 @@ class Leases:
         if here and process_start(row.pid) != row.pid_start:
             return True
         now = self._clock.boottime_s()
+        sign = (row.owner, row.counter)
         seen = watched.get(row.device)
-        if seen is None or seen[:2] != (row.owner, row.counter):
-            watched[row.device] = (row.owner, row.counter, now)
+        if seen is None or seen.sign != sign:
+            watched[row.device] = _Watched(sign=sign, since_s=now, moved=seen is not None)
             return False
-        return now - seen[2] >= self._settings.takeover_s
+        return now - seen.since_s >= self._settings.takeover_s
 
     def start_renewing(self) -> None:
         """Renew in a thread that touches nothing else, until `release`."""

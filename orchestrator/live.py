@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sqlmodel import Session
+
 from device_templates import AccessSession, ReplyAttribute
 from device_templates import platform as find_platform
 from inventory import UNKNOWN_RATE, Device, DeviceProblem, Rate
 from workflows import CoaReply, Crew, PlanItem, SessionPart
 
-from .database import writing
-from .journal import note
+from .journal import keep_story, note
 from .office import Office
 
 Ending = Literal["settled", "no session", "exception", "unreachable"]
@@ -67,7 +68,8 @@ def drive_sessions(
             endings[task.change_id] = Live(ending="unreachable", text=str(sessions))
             continue
         endings[task.change_id] = _drive_login(office, crew, set_id, devices, task, sessions)
-    with writing(office.engine) as session:
+
+    def write(session: Session) -> None:
         for task in tasks:
             live = endings[task.change_id]
             note(
@@ -80,6 +82,8 @@ def drive_sessions(
                 text=live.text,
                 rate=str(live.rate),
             )
+
+    keep_story(office.engine, write)
     for task in tasks:
         live = endings[task.change_id]
         office.tell("session", f"{task.part.login} on {task.part.device}: {live.text}")
@@ -114,38 +118,51 @@ def _drive_login(
         return Live(ending="settled", text=f"live rate {task.rate}", rate=task.rate)
     device = devices[task.part.device]
     for session in sessions:
-        reply = _send(office, device, session, task)
-        with writing(office.engine) as store:
-            note(
-                store,
-                set_id,
-                "coa",
-                device.name,
-                change=task.change_id,
-                acct_session_id=session.acct_session_id,
-                action="disconnect" if task.gone else "coa",
-                answer=reply.kind,
-                error_cause=reply.error_cause,
-            )
+        reply = _send(office, crew, device, session, task)
+        _note_reply(office, set_id, task, session, reply)
         if reply.kind == "NAK" and reply.error_cause != SESSION_NOT_FOUND:
             if not task.part.disconnect_if_needed or task.gone:
                 return Live(ending="exception", text=f"NAK {reply.error_cause}: {reply.text}")
+            crew.may_send()
             reply = office.coa(device, session, (), "disconnect")
     return _after(crew, task, reply)
 
 
-def _send(office: Office, device: Device, session: AccessSession, task: LiveTask) -> CoaReply:
+def _note_reply(
+    office: Office, set_id: str, task: LiveTask, session: AccessSession, reply: CoaReply
+) -> None:
+    def write(store: Session) -> None:
+        note(
+            store,
+            set_id,
+            "coa",
+            task.part.device,
+            change=task.change_id,
+            acct_session_id=session.acct_session_id,
+            action="disconnect" if task.gone else "coa",
+            answer=reply.kind,
+            error_cause=reply.error_cause,
+        )
+
+    keep_story(office.engine, write)
+
+
+def _send(
+    office: Office, crew: Crew, device: Device, session: AccessSession, task: LiveTask
+) -> CoaReply:
     action = "disconnect" if task.gone else "coa"
     attributes: tuple[ReplyAttribute, ...] = ()
     coa = find_platform(task.part.platform).coa
     if coa is not None and not task.gone:
         # from what the session really has: it may have logged in under older rows (W16: absolute)
         attributes = coa(session.rate, task.rate, False)  # noqa: FBT003
+    crew.may_send()
     reply = office.coa(device, session, attributes, action)
     for _again in range(TRIES_506 - 1):
         if reply.kind != "NAK" or reply.error_cause != RESOURCES_UNAVAILABLE:
             break
         office.clock.sleep(1)
+        crew.may_send()
         reply = office.coa(device, session, attributes, action)
     return reply
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
 
-from inventory import BandmasterError, LeaseHeld
+from inventory import BandmasterError, DatabaseProblem
 
 from .coordinator import devices_of
 from .database import database_now, reading, writing
@@ -27,7 +27,7 @@ class Recovered:
     """What one recovery run did: sets it settled, and sets that others are driving."""
 
     outcome: Outcome
-    skipped: tuple[str, ...] = ()  # in words: who drives which set
+    skipped: tuple[str, ...] = ()  # in words: which set, and who drives it or what is wrong
     waiting: tuple[str, ...] = ()  # applied sets whose settle time is not over, with the seconds
 
 
@@ -38,7 +38,7 @@ def recover(
 
     With `service_ids` only the sets of those services. With `wait_settle` the settle time of
     applied sets is waited out; else they are listed as waiting. Nothing is forced: a set under a
-    living worker's lease is skipped and named.
+    living worker's lease, or one that cannot be begun, is skipped and named.
     """
     with reading(office.engine) as session:
         set_ids = [
@@ -52,8 +52,11 @@ def recover(
     for set_id in set_ids:
         try:
             left_s = recover_set(office, set_id, wait_settle=wait_settle)
-        except LeaseHeld as held:
-            skipped.append(f"{short(set_id, 's')}: {held}")
+        except DatabaseProblem:
+            raise
+        except BandmasterError as problem:
+            # somebody else drives it, or its device has lost its secret: the others can be settled
+            skipped.append(f"{short(set_id, 's')}: {problem}")
             continue
         done.append(set_id)
         if left_s > 0:

@@ -193,7 +193,7 @@ def _write_down(office: Office, found: _Pass, *, closing: bool) -> None:
     opened = found.opened
     with writing(office.engine) as session:
         now = database_now(session)
-        _mark_arrivals(session, found)
+        _mark_arrivals(session, found, now)
         for change in found.changes:
             excused, unreachable = _excuse(session, opened, found, change)
             if unreachable or change.state == "CLOSED":
@@ -203,7 +203,7 @@ def _write_down(office: Office, found: _Pass, *, closing: bool) -> None:
                 _close(session, opened, change, now, excused=excused)
 
 
-def _mark_arrivals(session: Session, found: _Pass) -> None:
+def _mark_arrivals(session: Session, found: _Pass, now: dt.datetime) -> None:
     for (name, goal), ended in found.devices.items():
         if isinstance(ended, Arrived):
             session.execute(
@@ -213,7 +213,7 @@ def _mark_arrivals(session: Session, found: _Pass) -> None:
                     col(ParticipantRow.name) == name,
                     col(ParticipantRow.at_goal_since).is_(None),
                 )
-                .values(at_goal_since=ended.at if goal == "NEW" else None)
+                .values(at_goal_since=(ended.at or now) if goal == "NEW" else None)
             )
 
 

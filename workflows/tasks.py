@@ -54,14 +54,14 @@ class WireConnection:
 
 
 class Fence(Protocol):
-    """Called just before every write; raises when this worker may not send any more (W13)."""
+    """Called just before a device is used; raises when this worker may not do so any more (W13)."""
 
     def __call__(self) -> None:
-        """Return quietly while writing is allowed."""
+        """Return quietly while it is allowed."""
 
 
 def no_fence() -> None:
-    """The fence of a reader: it never writes."""
+    """The fence of who only reads and needs no lease for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +123,10 @@ class Crew:
         for host in self._nornir.inventory.hosts.values():
             host.close_connections()
 
+    def may_send(self) -> None:
+        """Raise where this worker may not send any more; for what is sent past the wires (CoA)."""
+        self._fence()
+
     def distrust(self, names: frozenset[str]) -> None:
         """Drain these devices before the next read: somebody else may have been driving them."""
         self._undrained |= names
@@ -176,7 +180,6 @@ class Crew:
 
     def send_profiles(self, lines: Mapping[str, tuple[str, ...]]) -> dict[str, Reply]:
         """Make profiles on each device (no subscriber is touched)."""
-        self._fence()
         found = self._each(
             frozenset(lines), lambda wire, _kind, name: wire.send_profiles(lines[name])
         )
@@ -202,7 +205,6 @@ class Crew:
 
     def _verb(self, verb: str, handles: Mapping[str, Handle]) -> dict[str, Reply]:
         def send(wire: Wire, _kind: Platform, name: str) -> Reply:
-            self._fence()
             reply: Reply = getattr(wire, verb)(handles[name])
             return reply
 
@@ -225,6 +227,8 @@ class Crew:
     ) -> dict[str, T | DeviceProblem]:
         def body(task: Task) -> Result:
             device = self._devices[task.host.name]
+            # reads as well: a login or a lock of ours would be in the way of who took over
+            self._fence()
             try:
                 wire: Wire = task.host.get_connection(WIRE, task.nornir.config)
                 found: T | DeviceProblem = act(wire, platform(device.platform), device.name)
