@@ -85,12 +85,24 @@ def run(arguments: list[str]) -> int:
     """Run one command; return its exit code. Errors are told on standard error, never raised."""
     debug, left = _take_debug(arguments)
     try:
+        _refuse_broken_text(left)
         app(args=left, prog_name="bandmaster")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception as error:  # noqa: BLE001  # the last one to hear of it tells a person
         return tell(error, debug=debug)
     return 0
+
+
+def _refuse_broken_text(arguments: list[str]) -> None:
+    """Raise WrongUse for an argument that is not UTF-8: no store and no device can take it."""
+    for text in arguments:
+        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            from inventory import WrongUse
+
+            raise WrongUse(
+                text, "is not UTF-8 text", "Type it again, or set the terminal to UTF-8."
+            )
 
 
 def _take_debug(arguments: list[str]) -> tuple[bool, list[str]]:

@@ -113,6 +113,8 @@ def _read(path: Path) -> list[tuple[int, str, str]]:
             service, plan = (row["service"] or "").strip(), (row["plan"] or "").strip()
             if not service or not plan or None in row:
                 problems.append(f"{path}:{line}: must hold a service and a plan, nothing more")
+            elif not (service + plan).isprintable():
+                problems.append(f"{path}:{line}: must hold printable text")
             elif first.setdefault(service, line) != line:
                 problems.append(f"{path}:{line}: service {service} stands in line {first[service]}")
             rows.append((line, service, plan))
