@@ -26,6 +26,9 @@ from inventory import (
     Device,
     DeviceProblem,
     Plan,
+    RadiusLogin,
+    Refused,
+    SecretRef,
     Service,
     Tier,
     UnknownName,
@@ -36,6 +39,7 @@ from inventory import (
     list_tiers,
     local_date,
     new_id,
+    password_refs,
     read_logins,
     services_many,
 )
@@ -69,7 +73,8 @@ class _Known:
     plans: Mapping[str, Plan]
     tiers: Mapping[str, Tier]
     devices: Mapping[str, Device]
-    groups: Mapping[str, str]  # by login
+    logins: Mapping[str, RadiusLogin]
+    passwords: Mapping[str, SecretRef]  # by service_id
     folded: Mapping[str, FoldedService]
     blocked: Mapping[str, BandmasterError]
 
@@ -181,7 +186,8 @@ def _know(session: Session, orders: tuple[Order, ...]) -> _Known:
         plans={plan.code: plan for plan in list_plans(session)},
         tiers={tier.code: tier for tier in list_tiers(session)},
         devices=devices,
-        groups={name: found.group for name, found in read_logins(session, logins).items()},
+        logins=read_logins(session, logins),
+        passwords=password_refs(session, service_ids),
         folded={
             service_id: fold_service(service_id, events.get(service_id, ()))
             for service_id in service_ids
@@ -197,6 +203,20 @@ def _check(known: _Known, order: Order) -> None:
     if order.plan_code and order.plan_code not in known.plans:
         near = ", ".join(sorted(known.plans)[:8])
         raise UnknownName(f"plan {order.plan_code}", "is not in the catalogue", f"Plans: {near}")
+    _check_password(known, order)
+
+
+def _check_password(known: _Known, order: Order) -> None:
+    """Refuse to charge for a login that nobody could log in with."""
+    login = known.services[order.service_id].login
+    if order.kind != "activate" or not login or known.logins[login].has_password:
+        return
+    if not known.passwords[order.service_id].ref:
+        raise Refused(
+            order.service_id,
+            f"has the login {login} but no password, so nobody could use what is charged",
+            "Add `password: env:NAME` (or file:, keyring:) to the service and import it again.",
+        )
 
 
 def _look(
@@ -248,7 +268,7 @@ def _design(
             for place in service.attachments
             if place.objects
         },
-        group_now=known.groups.get(service.login, ""),
+        group_now=known.logins[service.login].group if service.login else "",
         sessions=_sessions(sessions, service),
         today=local_date(known.now, account.time_zone),
     )

@@ -20,7 +20,8 @@ from orchestrator.database import make_engine
 
 StartFleet = Callable[..., Fleet]
 
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+# by process, so that runs beside each other (workers, or two people on one host) rarely meet
+_second_octet = 60 + os.getpid() % 190
 _third_octet = itertools.count(1)
 
 
@@ -83,4 +84,4 @@ def start_fleet() -> Iterator[StartFleet]:
 @pytest.fixture
 def subnet() -> str:
     """The first three octets of loopback addresses that no other test uses at the same time."""
-    return f"127.{50 + _worker}.{next(_third_octet)}"
+    return f"127.{_second_octet}.{next(_third_octet)}"
