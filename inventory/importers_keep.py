@@ -39,6 +39,11 @@ class ImportCount:
     changed: int
     unchanged: int
 
+    def __str__(self) -> str:
+        """As people read it: `tiers: 1 new, 0 changed, 2 unchanged`."""
+        kind = self.kind.replace("_", " ")
+        return f"{kind}: {self.new} new, {self.changed} changed, {self.unchanged} unchanged"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adoption:

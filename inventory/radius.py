@@ -196,7 +196,7 @@ def bind_many(session: Session, bindings: Sequence[RadiusBinding]) -> None:
         for binding in ordered
         if current.get(binding.login, binding.group) != binding.group
     ]
-    fresh = [
+    fresh: list[dict[str, Any]] = [
         {"username": binding.login, "groupname": binding.group, "priority": 0}
         for binding in ordered
         if binding.login not in current
@@ -207,7 +207,8 @@ def bind_many(session: Session, bindings: Sequence[RadiusBinding]) -> None:
         )
     if fresh:
         session.execute(insert(RADUSERGROUP), fresh)
-    for part in chunks(logins):
+    # a login that has a group was not shut out by us: a rejection there is somebody's own
+    for part in chunks([row["username"] for row in fresh]):
         session.execute(delete(RADCHECK).where(_shut(part)))
     _keep_passwords(session, [binding for binding in ordered if binding.password])
 

@@ -119,6 +119,7 @@ def test_the_first_import_writes_all_and_the_second_nothing(engine: Engine) -> N
         "devices": 3,
         "services": 2,
     }
+    assert str(first.counts[2]) == "tiers: 3 new, 0 changed, 0 unchanged"
     assert first.adoptions == (ADOPTION,)
     assert first.changed_services == ()
     kept = everything(engine)
