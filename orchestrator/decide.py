@@ -230,9 +230,8 @@ def accept_as_is(
     keep_services(session, [(before, after)])
     event = _draft(
         "reconciliation.adopted",
-        exception_id,
+        exception_id,  # names the change; a change may have several exceptions to accept
         after,
-        change_id=change.change_id,
         actor=actor,
         reason_code="accepted",
     )
