@@ -29,6 +29,7 @@ def make_engine(url: str) -> Engine:
         return create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
+            hide_parameters=True,  # an error's text must not quote a subscriber's password
             connect_args={"connect_timeout": 10},
         )
     raise WrongUse(parsed.get_backend_name(), "is not a database bandmaster runs on", _FORMS)
@@ -51,9 +52,9 @@ def _parsed(url: str) -> URL:
 
 
 def _sqlite_engine(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}).execution_options(
-        schema_translate_map={"radius": None}
-    )
+    engine = create_engine(
+        url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}
+    ).execution_options(schema_translate_map={"radius": None})
 
     @event.listens_for(engine, "connect")
     def _connect(connection: object, _record: object) -> None:

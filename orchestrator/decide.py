@@ -31,6 +31,7 @@ from inventory import (
     Service,
     ServiceState,
     StalePlan,
+    WrongUse,
     accounts_many,
     find_plan,
     keep_services,
@@ -81,11 +82,14 @@ def commit_set(
                 "Plan it again.",
             )
     before = services_many(session, [item.order.service_id for item in items])
+    tiers = {tier.code: tier for tier in list_tiers(session)}
     undone = _without(session, {i.order.service_id: i.order.reverses for i in items})
     moves = []
     for service, item in zip(before, items, strict=True):
         if service.version != item.service_version:
             raise StalePlan(service.service_id, "has moved on meanwhile", "Plan it again.")
+        if item.after.state == "active" and item.after.rate != tiers[item.after.tier_code].rate:
+            raise StalePlan(item.after.tier_code, "has other rates by now", "Plan it again.")
         after = undone.get(service.service_id)
         moves.append((service, after or _after(service, item, now, accounts[item.account_id])))
     keep_services(session, moves)
@@ -248,6 +252,14 @@ def adopt(
     """
     if not adoptions:
         return ()
+    now = database_now(session)
+    for adoption in adoptions:
+        if adoption.active_since > now:
+            raise WrongUse(
+                adoption.service_id,
+                f"cannot have been active since {adoption.active_since:%Y-%m-%d}: not yet",
+                "Leave active_since out, and activate it when its time comes.",
+            )
     before = services_many(session, [adoption.service_id for adoption in adoptions])
     tiers = {tier.code: tier for tier in list_tiers(session)}
     plans = {plan.code: plan for plan in list_plans(session)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from device_templates import Objects, platforms, typed_objects
 from inventory import Device, ImportResult, keep_batch, list_devices, parse_files
 
+from .apply import blocked
 from .audit import audit
 from .database import reading, writing
 from .decide import adopt
@@ -25,13 +26,17 @@ def import_files(office: Office, paths: Sequence[Path], actor: str) -> ImportRes
     batch = parse_files(
         paths, check_attachment, known_devices=known, platforms=frozenset(platforms())
     )
-    passwords = {
-        entry.service_id: office.secrets(entry.password)
-        for entry in batch.services
-        if entry.live is not None
-    }
+    refs = {entry.service_id: entry.password for entry in batch.services}
     with writing(office.engine) as session:
         result = keep_batch(session, batch)
+        for service_id in result.changed_services:
+            problem = blocked(session, service_id)
+            if problem is not None:
+                raise problem
+        passwords = {
+            adoption.service_id: office.secrets(refs[adoption.service_id])
+            for adoption in result.adoptions
+        }
         adopt(session, result.adoptions, passwords, actor)
         counted = ", ".join(str(count) for count in result.counts)
         audit(session, actor, "import", ", ".join(path.name for path in paths), counted)

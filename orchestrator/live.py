@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,7 @@ from .office import Office
 
 Ending = Literal["settled", "no session", "exception", "unreachable"]
 
+TOLD_ONE_BY_ONE = 10  # more sessions than that are a flood on a screen
 TRIES_506 = 3  # Resources Unavailable: the NAS says itself that it may work in a moment
 SESSION_NOT_FOUND = 503
 RESOURCES_UNAVAILABLE = 506
@@ -84,10 +86,20 @@ def drive_sessions(
             )
 
     keep_story(office.engine, write)
+    _tell(office, tasks, endings)
+    return endings
+
+
+def _tell(office: Office, tasks: tuple[LiveTask, ...], endings: Mapping[str, Live]) -> None:
+    """Tell each session's end; of many, those that went well are only counted."""
+    good: tuple[Ending, ...] = ("settled", "no session")
     for task in tasks:
         live = endings[task.change_id]
-        office.tell("session", f"{task.part.login} on {task.part.device}: {live.text}")
-    return endings
+        if len(tasks) <= TOLD_ONE_BY_ONE or live.ending not in good:
+            office.tell("session", f"{task.part.login} on {task.part.device}: {live.text}")
+    if len(tasks) > TOLD_ONE_BY_ONE:
+        counts = Counter(live.ending for live in endings.values())
+        office.tell("session", " · ".join(f"{counts[end]} {end}" for end in good))
 
 
 def _read(
