@@ -126,7 +126,7 @@ def _drive_login(
 ) -> Live:
     if not sessions:
         return Live(ending="no session", text="not online: the next login gets the new rows")
-    if not task.gone and all(session.rate == task.rate for session in sessions):
+    if _at_goal(task, sessions):
         return Live(ending="settled", text=f"live rate {task.rate}", rate=task.rate)
     device = devices[task.part.device]
     for session in sessions:
@@ -159,6 +159,16 @@ def _note_reply(
     keep_story(office.engine, write)
 
 
+def _at_goal(task: LiveTask, sessions: tuple[AccessSession, ...]) -> bool:
+    """Whether no session needs a request any more.
+
+    A suspended subscriber's router logs in again at once and gets the suspended rate: that is no
+    session to be ended. After a termination there is no rate that a session may have.
+    """
+    allowed = not task.gone or task.rate != UNKNOWN_RATE
+    return allowed and all(session.rate == task.rate for session in sessions)
+
+
 def _send(
     office: Office, crew: Crew, device: Device, session: AccessSession, task: LiveTask
 ) -> CoaReply:
@@ -188,8 +198,8 @@ def _after(crew: Crew, task: LiveTask, reply: CoaReply) -> Live:
     if not seen:
         return Live(ending="no session", text=f"{said} · session has ended")
     rate = next((session.rate for session in seen if session.rate != task.rate), task.rate)
+    if _at_goal(task, seen):
+        return Live(ending="settled", text=f"{said} · live rate {rate}", rate=rate)
     if task.gone:
         return Live(ending="exception", text=f"{said}, but the session is still up", rate=rate)
-    if rate == task.rate:
-        return Live(ending="settled", text=f"{said} · live rate {rate}", rate=rate)
     return Live(ending="exception", text=f"{said}, but the live rate is {rate}", rate=rate)

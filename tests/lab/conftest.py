@@ -101,6 +101,6 @@ def online(
 
 @pytest.fixture(scope="module")
 def product(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """bandmaster on the lab: its tables, its inventory, the BNG's key; for a whole module."""
+    """The product on the lab: its tables, its inventory, the BNG's key; for a whole module."""
     with the_product(lab, tmp_path_factory.mktemp("product")) as ready:
         yield ready

@@ -22,7 +22,7 @@ from lab.nas_agent_radius import DICTIONARY
 Json = dict[str, Any]
 LOGIN = "sub2@isp.example"
 _INTERVAL_S = 0.5
-_RATE = re.compile(r"\]\s+[\d.]+-[\d.]+\s+sec\s+.*\s([\d.]+) Kbits/sec")
+_RATE = re.compile(r"\]\s+[\d.]+-([\d.]+)\s+sec\s+.*\s([\d.]+) Kbits/sec")
 
 
 class Flow:
@@ -30,6 +30,8 @@ class Flow:
 
     def __init__(self, *processes: subprocess.Popen[str]) -> None:
         self._processes = processes  # the one that reports comes first
+        self._started_s = time.monotonic()
+        self._end_s = 0.0  # of the newest report read, in seconds since the flow began
 
     @property
     def _reports(self) -> IO[str]:
@@ -42,10 +44,18 @@ class Flow:
         rates = [self._next() for _ in range(skip + over)]
         return sum(rates[skip:]) / over
 
+    def next_rate_kbps(self, skip: int = 2, over: int = 6) -> float:
+        """The same from this moment on: reports that came meanwhile are of the past."""
+        now_s = time.monotonic() - self._started_s
+        while self._end_s < now_s:
+            self._next()
+        return self.rate_kbps(skip, over)
+
     def _next(self) -> float:
         for line in self._reports:
             if found := _RATE.search(line):
-                return float(found[1])
+                self._end_s = float(found[1])
+                return float(found[2])
         pytest.fail("the flow ended: its connection was not kept")
 
     def stop(self) -> None:
@@ -118,7 +128,7 @@ class RunningLab:
 
     def _receive(self, node: str, address: str, port: int) -> subprocess.Popen[str]:
         end = ("--client", address, "--port", str(port), "--reverse")
-        return self._iperf3(node, *end, "-t", "120", "-f", "k", "-i", str(_INTERVAL_S))
+        return self._iperf3(node, *end, "-t", "600", "-f", "k", "-i", str(_INTERVAL_S))
 
     def _iperf3(self, node: str, *argv: str) -> subprocess.Popen[str]:
         command = self.command(node, "iperf3", "--forceflush", *argv)
