@@ -336,11 +336,11 @@ def _refuse_other_rates(
 
 
 def _refuse_own_replies(session: Session, bindings: Sequence[RadiusBinding]) -> None:
-    groups = read_groups(session, {binding.group for binding in bindings})
-    names = sorted({item.name for items in groups.values() for item in items})
+    groups = sorted({binding.group for binding in bindings})
+    given = select(RADGROUPREPLY.c.attribute).where(RADGROUPREPLY.c.groupname.in_(groups))
     for part in chunks([binding.login for binding in bindings]):
         query = select(RADREPLY.c.username, RADREPLY.c.attribute)
-        own = query.where(RADREPLY.c.username.in_(part), RADREPLY.c.attribute.in_(names))
+        own = query.where(RADREPLY.c.username.in_(part), RADREPLY.c.attribute.in_(given))
         row = session.execute(own.order_by("username")).first()
         if row is not None:
             thing = f"login {row.username}"

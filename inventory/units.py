@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from .errors import BadField
 
 MAX_KBPS = 400_000_000  # 400 Gbit/s: more than any access line; beyond it is a slip of the pen
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,63}")
 
 
@@ -79,8 +80,11 @@ def instant_text(instant: dt.datetime) -> str:
 
 
 def parse_instant(text: str) -> dt.datetime:
-    """Return the aware UTC instant of a fixed-width text made by `instant_text`."""
-    return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.UTC)
+    """Return the aware UTC instant of a fixed-width text made by `instant_text`; else ValueError."""
+    if not _INSTANT.fullmatch(text):
+        msg = f"not an instant of fixed width: {text!r:.40}"
+        raise ValueError(msg)
+    return dt.datetime.fromisoformat(text)  # ten times as fast as strptime, and bulk asks for it
 
 
 def canonical_json(value: Any) -> str:
