@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
@@ -116,7 +117,7 @@ def apply(
 ) -> None:
     """Apply a plan exactly as it was shown; what is done already is skipped."""
     from orchestrator.apply import load_plan
-    from orchestrator.database import reading
+    from orchestrator.database import database_now, reading
 
     from .ids import resolve
 
@@ -126,7 +127,10 @@ def apply(
     with desk.office(progress) as office:
         with reading(office.engine) as session:
             _, found = resolve(session, "p", plan_id)
-            plan, _row = load_plan(session, found)
+            plan, row = load_plan(session, found)
+            over = row.status == "cancelled" or database_now(session) > row.expires_at
+        if over:  # applying refuses it with the reason, so nobody is asked in vain
+            ways = dataclasses.replace(ways, yes=True)
         act(office, progress, plan, ways)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.rows import ExceptionRow
 
 Id = Annotated[str, typer.Argument(help="The exception, as listed.", metavar="ID")]
+_ASKED = ("reverse", "accept")  # what cannot simply be done again
 _MEANS = {
     "retry": "drive the participant to its goal once more",
     "reverse": "take the change back: the ledger reverses it, the devices go back",
@@ -118,13 +119,13 @@ def resolve(
     from .ids import resolve as resolve_id
     from .plan_text import outcome_json, outcome_lines
 
-    if action != "retry":
+    if action in _ASKED:
         refuse_without_person(yes=yes)
     with desk.office(Progress()) as office:
         with reading(office.engine) as session:
             _, exception_id = resolve_id(session, "x", identifier)
         meaning = _MEANS.get(action, action)
-        if action in ("reverse", "accept") and not agreed(f"This will {meaning}. Do it?", yes=yes):
+        if action in _ASKED and not agreed(f"This will {meaning}. Do it?", yes=yes):
             raise typer.Exit(3)
         outcome = answer_exception(office, exception_id, action, desk.actor(), reason)
     if json:

@@ -173,11 +173,16 @@ def _coloured(stream: TextIO) -> bool:
 
 def _write(stream: TextIO, text: str) -> bool:
     try:
-        stream.write((text if _coloured(stream) else _COLOUR.sub("", text)) + "\n")
+        stream.write(fit(text, stream) + "\n")
     except BrokenPipeError:
         drop(stream)
         return False
     return True
+
+
+def fit(text: str, stream: TextIO) -> str:
+    """Return text as the stream can show it: with its colours, or without."""
+    return text if _coloured(stream) else _COLOUR.sub("", text)
 
 
 def drop(stream: TextIO) -> None:

@@ -26,14 +26,13 @@ _MARKS = {"done": "good", "in doubt": "warn"}
 def plan_lines(plan: ChangePlan, *, undo: bool) -> list[str]:
     """Return a plan for people; `undo` shows the lines of the way back as well."""
     ordered = sorted(plan.items, key=lambda item: item.order.service_id)
-    lines: list[str] = []
-    if len(ordered) > 1:
-        lines += [_set_title(plan), ""]
-    for item in ordered[:FULL]:
-        lines += [_title(plan, item) if len(ordered) == 1 else _service_title(item), ""]
-        lines += _network(item, undo=undo)
-        lines += ["", *_money(item.money), ""]
-    if len(ordered) > 1:
+    if len(ordered) == 1:
+        (item,) = ordered
+        lines = [_title(plan, item), "", *_network(item, undo=undo), "", *_money(item.money), ""]
+    else:
+        lines = [_set_title(plan), ""]
+        for item in ordered[:FULL]:
+            lines += [*_brief(item, undo=undo), ""]
         lines += [*_totals(ordered), ""]
     lines += _skipped(plan)
     lines.append(
@@ -62,6 +61,23 @@ def _service_title(item: PlanItem) -> str:
     return f"{paint(item.order.service_id, 'bold')}  {where}    {move_text(item)}"
 
 
+def _brief(item: PlanItem, *, undo: bool) -> list[str]:
+    """One service of many: every line that is sent, the rest in a line each."""
+    lines = [_service_title(item)]
+    for part in item.devices:
+        lines += _lines(part, undo=undo)
+    for radius in item.radius:
+        lines.append(f"  {'radius':<{_NAME}}  {_groups(radius)}")
+    for live in item.session:
+        seen = clean(live.acct_session_id) or "not online"
+        lines.append(f"  {'session':<{_NAME}}  {seen}  {_session_act(live, item)}")
+    money = item.money
+    told = [f"{line.kind} {_amount(money, line.amount_minor)}" for line in money.lines]
+    net = _amount(money, money.net_minor)
+    told += [f"net {money.currency} {net}", _then(money)]
+    return [*lines, f"  {'money':<{_NAME}}  {', '.join(told)}"]
+
+
 def _network(item: PlanItem, *, undo: bool) -> list[str]:
     lines = [line for part in item.devices for line in _device(part, undo=undo)]
     lines += [line for part in item.radius for line in _radius(part)]
@@ -72,21 +88,34 @@ def _network(item: PlanItem, *, undo: bool) -> list[str]:
 def _device(part: DevicePart, *, undo: bool) -> list[str]:
     size = max(_NAME, len(part.device))
     lines = [f"  {part.device:<{size}}  {part.platform:<14}  {paint(clean(part.note), 'dim')}"]
-    lines += [paint(f"    + {clean(line)}", "good") for line in part.item.forward]
     count = len(part.item.inverse)
     now = f"reads back as {section_rate(part.item.before)} now"
-    lines.append(f"    undo {count} line{'' if count == 1 else 's'} · {now}")
-    if undo:
-        lines += [paint(f"    - {clean(line)}", "warn") for line in part.item.inverse]
-    return lines
+    told = f"    undo {count} line{'' if count == 1 else 's'} · {now}"
+    forward, inverse = _sent(part), _undo(part) if undo else []
+    return [*lines, *forward, told, *inverse]
+
+
+def _lines(part: DevicePart, *, undo: bool) -> list[str]:
+    return [f"  {part.device}", *_sent(part), *(_undo(part) if undo else [])]
+
+
+def _sent(part: DevicePart) -> list[str]:
+    return [paint(f"    + {clean(line)}", "good") for line in part.item.forward]
+
+
+def _undo(part: DevicePart) -> list[str]:
+    return [paint(f"    - {clean(line)}", "warn") for line in part.item.inverse]
 
 
 def _radius(part: RadiusPart) -> list[str]:
-    before, after = part.group_before or "no row", part.group_after or "no row"
     return [
         f"  {'radius':<{_NAME}}  user {clean(part.login)}, rows change in the ledger transaction",
-        f"    group {before} -> {after}",
+        f"    {_groups(part)}",
     ]
+
+
+def _groups(part: RadiusPart) -> str:
+    return f"group {part.group_before or 'no row'} -> {part.group_after or 'no row'}"
 
 
 def _session(part: SessionPart, item: PlanItem) -> list[str]:
@@ -95,12 +124,14 @@ def _session(part: SessionPart, item: PlanItem) -> list[str]:
         seen = f"{clean(part.acct_session_id)} on {part.device}{since}, {part.rate_seen}"
     else:
         seen = f"{clean(part.login)} is not online on {part.device} now"
-    does = f"CoA after the decision to {item.after.rate}, rate read back"
+    return [f"  {'session':<{_NAME}}  {seen}", f"    {_session_act(part, item)}"]
+
+
+def _session_act(part: SessionPart, item: PlanItem) -> str:
     if part.action == "disconnect":
-        does = "Disconnect after the decision"
-    elif part.disconnect_if_needed:
-        does += ", Disconnect if the NAS cannot"
-    return [f"  {'session':<{_NAME}}  {seen}", f"    {does}"]
+        return "Disconnect after the decision"
+    more = ", Disconnect if the NAS cannot" if part.disconnect_if_needed else ""
+    return f"CoA after the decision to {item.after.rate}, rate read back{more}"
 
 
 def _money(money: MoneyPreview) -> list[str]:
@@ -135,11 +166,17 @@ def _amount(money: MoneyPreview, minor: int) -> str:
 
 
 def _totals(items: list[PlanItem]) -> list[str]:
-    lines = [f"  ... and {len(items) - FULL} more services"] if len(items) > FULL else []
+    lines = []
+    rest = len(items) - FULL
+    if rest > 0:
+        lines.append(f"  ... and {rest} more service{'' if rest == 1 else 's'}")
+    parts = {part.device: part for item in items for part in item.devices}
     counts = Counter(part.device for item in items for part in item.devices)
-    devices = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    size = max(_NAME, *map(len, parts), 0)
+    for name, part in sorted(parts.items()):
+        kind = f"{part.platform:<14}  {counts[name]:>5} services"
+        lines.append(f"  {name:<{size}}  {kind}  {paint(clean(part.note), 'dim')}")
     sessions = sum(bool(part.acct_session_id) for item in items for part in item.session)
-    lines.append(f"  {'devices':<{_NAME}}  {devices or 'none'}")
     lines.append(f"  {'sessions':<{_NAME}}  {sessions} live now")
     for currency, exponent in sorted({(i.money.currency, i.money.exponent) for i in items}):
         mine = [i for i in items if (i.money.currency, i.money.exponent) == (currency, exponent)]
@@ -149,11 +186,20 @@ def _totals(items: list[PlanItem]) -> list[str]:
             f"  {'money':<{_NAME}}  net now {money_text(net, currency, exponent)}, "
             f"from then on {money_text(monthly, currency, exponent)} a period"
         )
-        least = min(mine, key=lambda item: item.money.net_minor)
-        most = max(mine, key=lambda item: item.money.net_minor)
-        for word, item in (("least", least), ("most", most)):
-            amount = money_text(item.money.net_minor, currency, exponent)
-            lines.append(f"  {word:<{_NAME}}  {item.order.service_id} {amount}  {move_text(item)}")
+        lines += _extremes(mine)
+    return lines
+
+
+def _extremes(items: list[PlanItem]) -> list[str]:
+    least = min(items, key=lambda item: item.money.net_minor)
+    most = max(items, key=lambda item: item.money.net_minor)
+    if least.money.net_minor == most.money.net_minor:
+        return []
+    lines = []
+    for word, item in (("least", least), ("most", most)):
+        money = item.money
+        amount = money_text(money.net_minor, money.currency, money.exponent)
+        lines.append(f"  {word:<{_NAME}}  {item.order.service_id} {amount}  {move_text(item)}")
     return lines
 
 

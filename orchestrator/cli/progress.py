@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from .output import WIDTH, can_move, clean, paint, say
+from .output import WIDTH, can_move, clean, fit, paint, say
 
 _NAME_WIDTH = 12
 _BAD = ("refused", "unknown", "unreachable", "foreign", "aborted", "reversed", "NAK", "no answer")
@@ -58,12 +58,19 @@ class Progress:
         self._drawn = 0
         for name, texts in self._lines.items():
             label = _label(name)
-            text = " · ".join(texts)
+            text = _joined(name, texts)
             # a folded line takes several rows: count them, or the next drawing starts too low
             self._drawn += max(1, -(-(len(label) + len(text)) // columns))
-            body += f"{label}{_coloured(text)}\n"
+            body += f"{label}{fit(_coloured(text), sys.stderr)}\n"
         sys.stderr.write(f"{up}{body}")
         sys.stderr.flush()
+
+
+def _joined(participant: str, texts: list[str]) -> str:
+    """Return what became of a participant; of many logins the count and the last one."""
+    if participant == "session" and len(texts) > 1:
+        return f"{len(texts)} logins, last {texts[-1]}"
+    return " · ".join(texts)
 
 
 def _label(participant: str) -> str:

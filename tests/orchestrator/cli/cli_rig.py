@@ -20,6 +20,7 @@ from orchestrator.cli.app import run
 
 ONE = "svc-1001"  # on the first OLT
 TWO = "svc-1002"  # on the second OLT
+BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 CHECKOUT = Path(__file__).parents[3]
 
 
@@ -33,9 +34,11 @@ class Said:
 
     @property
     def both(self) -> str:
+        """Everything it wrote."""
         return self.out + self.err
 
     def value(self) -> Any:
+        """The JSON document it wrote."""
         return json.loads(self.out)
 
 
@@ -43,6 +46,7 @@ class Keyboard(io.StringIO):
     """A terminal at which somebody types."""
 
     def isatty(self) -> bool:
+        """Somebody sits there."""
         return True
 
 
@@ -112,18 +116,19 @@ class Noc:
     isp: SmallIsp
 
     def __call__(self, *words: str, types: str | None = None) -> Said:
+        """Run a command as the shell does."""
         return self.shell(*words, types=types)
 
     def policer(self, service: str) -> str:
         """The download policer that runs on the BNG for a service."""
         unit = f"unit {service.rpartition('-')[2]} family inet policer output "
         lines = self.fleet.control(self.isp.bng, "dump")["running"]
-        return next(line.rpartition(" ")[2] for line in lines if unit in line)
+        return next(str(line).rpartition(" ")[2] for line in lines if unit in line)
 
     def refuse(self, olt: int, text: str) -> None:
         """Let the OLT refuse the next service-port line with these words."""
         self.fleet.control(
-            self.isp.olt(olt), "fault", verb="service-port", kind="refuse", arg=text
+            self.isp.olt(olt), "fault", verb="service-port*", kind="refuse", arg=text
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lab.servers.postgres import Postgres
 from lab.small_isp import SmallIsp
 from tests.conftest import StartFleet
 from tests.orchestrator.cli.cli_rig import Noc, Shell, StartNoc
@@ -28,6 +29,15 @@ def shell(
     yield Shell(folder=folder, capsys=capsys, monkeypatch=monkeypatch)
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty SQLite database, or of what BOTH asks for."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path / 'bandmaster.db'}"
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.url("migrate", request.getfixturevalue("postgres_database"))
 
 
 @pytest.fixture
@@ -54,8 +64,10 @@ def start_noc(
         _, inventory = isp.write(shell.folder)
         shell.ok("inventory", "import", str(inventory))
         made = Noc(shell=shell, fleet=fleet, isp=isp)
-        for device in isp.specs():
-            shell.ok("device", "enroll-key", device.name, "--yes")
+        known_hosts = shell.folder / "known_hosts"
+        lines = [f"[{spec.address}]:{spec.port} {fleet.host_key}\n" for spec in isp.specs()]
+        known_hosts.write_text("".join(lines))
+        known_hosts.chmod(0o600)
         noc.append(made)
         return made
 

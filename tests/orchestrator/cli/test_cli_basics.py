@@ -12,15 +12,26 @@ from pathlib import Path
 import pytest
 
 from inventory import BandmasterError, UnknownName, WrongUse, new_id
-from orchestrator.cli import app as app_module
 from orchestrator.cli import desk
 from orchestrator.cli.ids import resolve
-from orchestrator.cli.output import Painted, clean, table_lines
+from orchestrator.cli.options import EXIT_CODES
+from orchestrator.cli.output import Cell, Painted, clean, table_lines
 from orchestrator.database import make_engine, reading
 from orchestrator.journal import short
 from tests.orchestrator.cli.cli_rig import CHECKOUT, Shell
 
-HEAVY = "sqlmodel sqlalchemy alembic napalm netmiko nornir pysnmp pyrad paramiko rich".split()
+HEAVY = (
+    "alembic",
+    "napalm",
+    "netmiko",
+    "nornir",
+    "paramiko",
+    "pyrad",
+    "pysnmp",
+    "rich",
+    "sqlalchemy",
+    "sqlmodel",
+)
 
 
 def test_help_is_light(shell: Shell) -> None:
@@ -168,7 +179,7 @@ def on_terminal(script: str, **environ: str) -> str:
     pid, descriptor = pty.fork()
     if pid == 0:
         settings = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(CHECKOUT), **environ}
-        os.execve(sys.executable, [sys.executable, "-c", script], settings)
+        os.execve(sys.executable, [sys.executable, "-c", script], settings)  # noqa: S606
     text = b""
     try:
         while part := os.read(descriptor, 4096):
@@ -182,7 +193,8 @@ def on_terminal(script: str, **environ: str) -> str:
 
 def test_tables_lose_nothing_in_a_pipe() -> None:
     long = "word " * 60
-    lines = table_lines(("n", "name", "why"), [("7", "a", long), ("1234", Painted("b", "good"), "x")])
+    rows: list[tuple[Cell, ...]] = [("7", "a", long), ("1234", Painted("b", "good"), "x")]
+    lines = table_lines(("n", "name", "why"), rows)
     assert lines[1] == f"   7  a     {long.rstrip()}"
     assert "\x1b[32mb   \x1b[0m" in lines[2]
     assert table_lines(("n",), []) == []
@@ -242,7 +254,7 @@ def test_actor_is_spelled_as_the_ledger_allows(monkeypatch: pytest.MonkeyPatch) 
 def test_exit_codes_of_errors_are_those_of_the_help() -> None:
     listed = {
         int(line.split()[0])
-        for line in app_module.EXIT_CODES.splitlines()
+        for line in EXIT_CODES.splitlines()
         if line.strip()[:1].isdigit()
     }
     todo = [BandmasterError]

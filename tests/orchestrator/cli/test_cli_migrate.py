@@ -16,6 +16,7 @@ from inventory import DatabaseProblem, Refused, new_id
 from lab.servers.postgres import Postgres
 from orchestrator.database import make_engine, reading
 from orchestrator.migrate import HEAD, check_schema, current, metadata, upgrade
+from tests.orchestrator.cli.cli_rig import BOTH
 from tests.orchestrator.rig import create_schema
 
 Shape = dict[str, Any]
@@ -83,6 +84,7 @@ def strict_tables(engine: Engine) -> set[str]:
         return {name for name, sql in rows if re.search(r"\)\s*STRICT", sql)}
 
 
+@BOTH
 def test_migrated_tables_are_the_models(empty_engine: Engine, twin: Engine) -> None:
     assert upgrade(empty_engine) == ("", HEAD)
     metadata()
@@ -102,17 +104,20 @@ def test_head_is_the_newest_revision() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
+@BOTH
 def test_upgrading_twice_does_nothing(empty_engine: Engine) -> None:
     upgrade(empty_engine)
     assert upgrade(empty_engine) == (HEAD, HEAD)
 
 
+@BOTH
 def test_ledger_is_guarded(empty_engine: Engine) -> None:
     upgrade(empty_engine)
     with pytest.raises(Exception, match="append-only"), empty_engine.begin() as connection:
         connection.execute(text("DELETE FROM ledger_head"))
 
 
+@BOTH
 def test_missing_older_and_newer_tables_are_refused(empty_engine: Engine) -> None:
     with pytest.raises(DatabaseProblem, match="no tables") as missing, reading(
         empty_engine
@@ -132,6 +137,7 @@ def test_missing_older_and_newer_tables_are_refused(empty_engine: Engine) -> Non
         assert word in other.value.remedy
 
 
+@BOTH
 def test_open_changes_stop_an_upgrade(empty_engine: Engine) -> None:
     upgrade(empty_engine)
     with empty_engine.begin() as connection:
@@ -150,6 +156,7 @@ def test_open_changes_stop_an_upgrade(empty_engine: Engine) -> None:
         assert current(connection) == "0004"
 
 
+@BOTH
 def test_a_failed_upgrade_leaves_nothing(
     empty_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +173,7 @@ def test_roles_may_do_their_work_and_no_more(
     engine = make_engine(postgres_server.url("migrate", postgres_database))
     upgrade(engine)
     engine.dispose()
-    allowed = {
+    allowed: dict[str, tuple[str, ...]] = {
         "app": ("SELECT * FROM radius.radacct", "SELECT * FROM public.alembic_version"),
         "radius": (
             "SELECT * FROM radius.radcheck",
@@ -174,7 +181,7 @@ def test_roles_may_do_their_work_and_no_more(
         ),
         "report": ("SELECT * FROM ledger_event_v1", "SELECT * FROM ledger_service_v1"),
     }
-    refused = {
+    refused: dict[str, tuple[str, ...]] = {
         "app": ("DELETE FROM audit", "UPDATE decision SET verdict = 'COMMIT'",
                 "DELETE FROM billing_event", "DELETE FROM change", "DROP TABLE lease",
                 "ALTER TABLE billing_event DISABLE TRIGGER ALL"),
