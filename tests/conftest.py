@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,9 +21,8 @@ from orchestrator.database import make_engine
 
 StartFleet = Callable[..., Fleet]
 
-# by process, so that runs beside each other (workers, or two people on one host) rarely meet
-_second_octet = 60 + os.getpid() % 190
-_third_octet = itertools.count(1)
+_PORTS = (8830, 2222)  # of the emulated BNG and OLTs
+_subnets = itertools.count(os.getpid() * 7919)
 
 
 @pytest.fixture(scope="session")
@@ -83,5 +83,15 @@ def start_fleet() -> Iterator[StartFleet]:
 
 @pytest.fixture
 def subnet() -> str:
-    """The first three octets of loopback addresses that no other test uses at the same time."""
-    return f"127.{_second_octet}.{next(_third_octet)}"
+    """The first three octets of loopback addresses that nobody on this host uses now."""
+    for number in _subnets:
+        found = f"127.{16 + number // 256 % 200}.{number % 256}"
+        if all(_free(f"{found}.{host}", port) for host in (1, 11, 12) for port in _PORTS):
+            return found
+    raise AssertionError
+
+
+def _free(address: str, port: int) -> bool:
+    """Say whether nobody listens there: tests run beside each other, and beside a demo."""
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) != 0

@@ -160,18 +160,18 @@ def test_running_the_guards_again_changes_nothing(full: Engine) -> None:
 
 
 @pytest.fixture
-def server_ledger(ledger_server: Postgres, ledger_database: str) -> str:
-    owner = make_engine(ledger_server.url("migrate", ledger_database))
+def server_ledger(postgres_server: Postgres, postgres_database: str) -> str:
+    owner = make_engine(postgres_server.url("migrate", postgres_database))
     make_ledger(owner)
     owner.dispose()
-    return ledger_database
+    return postgres_database
 
 
 def test_the_application_role_can_append_and_nothing_else(
-    ledger_server: Postgres, server_ledger: str
+    postgres_server: Postgres, server_ledger: str
 ) -> None:
     """commit-protocol.md S7: also no truncate, no DDL, no way around a trigger."""
-    app = make_engine(ledger_server.url("app", server_ledger))
+    app = make_engine(postgres_server.url("app", server_ledger))
     with writing(app) as session:
         append(session, [lifecycle("service.activated", 1), usage(1)], at(0))
     for statement in (
@@ -193,13 +193,13 @@ def test_the_application_role_can_append_and_nothing_else(
 
 
 def test_the_superuser_is_stopped_by_the_triggers_too(
-    ledger_server: Postgres, server_ledger: str
+    postgres_server: Postgres, server_ledger: str
 ) -> None:
-    owner = make_engine(ledger_server.url("migrate", server_ledger))
+    owner = make_engine(postgres_server.url("migrate", server_ledger))
     with writing(owner) as session:
         append(session, [usage(1)], at(0))
     owner.dispose()
-    info = ledger_server.conninfo("postgres", server_ledger)
+    info = postgres_server.conninfo("postgres", server_ledger)
     with psycopg.connect(info, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         for statement in (
@@ -213,13 +213,13 @@ def test_the_superuser_is_stopped_by_the_triggers_too(
 
 
 def test_the_report_role_reads_the_views_and_nothing_else(
-    ledger_server: Postgres, server_ledger: str
+    postgres_server: Postgres, server_ledger: str
 ) -> None:
-    owner = make_engine(ledger_server.url("migrate", server_ledger))
+    owner = make_engine(postgres_server.url("migrate", server_ledger))
     with writing(owner) as session:
         (made,) = append(session, [lifecycle("service.activated", 1)], at(0))
     owner.dispose()
-    info = ledger_server.conninfo("report", server_ledger)
+    info = postgres_server.conninfo("report", server_ledger)
     with psycopg.connect(info, autocommit=True) as connection:
         rows = connection.execute("SELECT seq, body, hash FROM ledger_event_v1").fetchall()
         assert rows == [(1, made.body, made.hash.hex())]

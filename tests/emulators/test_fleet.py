@@ -13,7 +13,6 @@ from typing import NoReturn
 
 import pytest
 import yaml
-from conftest import StartFleet
 from junos_rig import CONFIG, NEW, bng, opened, prepare
 from paramiko import AutoAddPolicy, SSHClient, SSHException, Transport
 
@@ -23,6 +22,7 @@ from lab.emulators.control import ControlClient, ControlRefusedError
 from lab.emulators.faults import report_crash
 from lab.emulators.fleet import Fleet, FleetFileError, host_key_in, load_fleet_file
 from lab.emulators.listener import Connection, Listener
+from tests.conftest import StartFleet
 
 ROOT = Path(__file__).parents[2]
 ROW = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import StartFleet
 from jnpr.junos.exception import CommitError, ConnectAuthError, RpcError
 from junos_rig import CONFIG, NEW, OLD, SESSION, TOKEN, bng, calls, opened, prepare, runs
 from napalm.base.exceptions import LockError, MergeConfigException
+
+from tests.conftest import StartFleet
 
 
 @pytest.mark.parametrize("framing", ["1.0", "1.1"])

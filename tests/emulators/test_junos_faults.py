@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from conftest import StartFleet
 from jnpr.junos.exception import (
     CommitError,
     ConnectClosedError,
@@ -15,6 +14,7 @@ from lxml.etree import XMLSyntaxError
 from napalm.base.exceptions import LockError, MergeConfigException
 
 from lab.emulators.fleet import Fleet
+from tests.conftest import StartFleet
 
 CONFIRMED = "commit-configuration confirmed"
 PLAIN = "commit-configuration plain"

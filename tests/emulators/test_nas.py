@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import StartFleet
 from junos_rig import SESSION, bng, opened, wait_until
 from pyrad import packet
 from pyrad.client import Client, Timeout
@@ -16,6 +15,7 @@ from pyrad.dictionary import Dictionary
 
 from lab.emulators.base import Json
 from lab.emulators.fleet import Fleet
+from tests.conftest import StartFleet
 
 OLD_SERVICE = SESSION["service"]
 NEW_SERVICE = "bandmaster(100000k,20000k)"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, Table, text
 from sqlmodel import SQLModel
 
-from inventory import new_id, radius_rows, rows
-from lab.servers.daemon import LabError
-from lab.servers.postgres import Postgres, binaries
+from inventory import radius_rows, rows
+from lab.servers.postgres import Postgres
 from orchestrator.database import make_engine
 
 TABLES = [
@@ -22,24 +20,9 @@ TABLES = [
 ]
 
 
-@pytest.fixture(scope="session")
-def inventory_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    try:
-        binaries()
-    except LabError as missing:
-        pytest.skip(str(missing))
-    server = Postgres(tmp_path_factory.mktemp("inventory-server"), durable=False)
-    server.start()
-    yield server
-    server.remove()
-
-
 @pytest.fixture
-def postgres_url(inventory_server: Postgres) -> Iterator[str]:
-    name = f"inventory_{new_id().replace('-', '')}"
-    inventory_server.create_database(name)
-    yield inventory_server.url("migrate", name)
-    inventory_server.drop_database(name)
+def postgres_url(postgres_server: Postgres, postgres_database: str) -> str:
+    return postgres_server.url("migrate", postgres_database)
 
 
 @pytest.fixture
@@ -52,13 +35,10 @@ def postgres(postgres_url: str) -> Iterator[Engine]:
     made.dispose()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param == "postgresql":
-        yield request.getfixturevalue("postgres")
-        return
-    made = make_engine(f"sqlite:///{tmp_path / 'inventory.db'}")
-    with made.begin() as connection:
+@pytest.fixture
+def engine(empty_engine: Engine) -> Engine:
+    with empty_engine.begin() as connection:
+        if empty_engine.dialect.name == "postgresql":
+            connection.execute(text("CREATE SCHEMA radius"))
         SQLModel.metadata.create_all(connection, tables=TABLES)
-    yield made
-    made.dispose()
+    return empty_engine
