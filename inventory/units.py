@@ -80,7 +80,7 @@ def instant_text(instant: dt.datetime) -> str:
 
 
 def parse_instant(text: str) -> dt.datetime:
-    """Return the aware UTC instant of a fixed-width text made by `instant_text`; else ValueError."""
+    """Return the aware UTC instant that `instant_text` wrote; ValueError for any other text."""
     if not _INSTANT.fullmatch(text):
         msg = f"not an instant of fixed width: {text!r:.40}"
         raise ValueError(msg)

@@ -60,10 +60,16 @@ class Demo:
         if cut:
             program = [sys.executable, "-m", "lab.cut", "--at", cut, "--"]
         done = subprocess.run(
-            [*program, *arguments], cwd=HOME, env=self._environ, check=False, stdin=subprocess.DEVNULL
+            [*program, *arguments],
+            cwd=HOME,
+            env=self._environ,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
-        shown = f"killed by signal {-done.returncode}" if done.returncode < 0 else (
-            f"exit code {done.returncode}"
+        shown = (
+            f"killed by signal {-done.returncode}"
+            if done.returncode < 0
+            else (f"exit code {done.returncode}")
         )
         console.print(f"[dim]({shown})[/]\n")
         if done.returncode != expect:

@@ -16,9 +16,7 @@ from lab.small_isp import TIERS, SmallIsp
 MEGA = 1000
 
 
-def closing_table(
-    console: Console, devices: ControlClient, isp: SmallIsp, database: Path
-) -> bool:
+def closing_table(console: Console, devices: ControlClient, isp: SmallIsp, database: Path) -> bool:
     """Print the table; True when all sides of every service agree.
 
     Nothing here goes through bandmaster: devices are asked by their control socket, the store by

@@ -1,4 +1,4 @@
-"""A small emulated ISP, one text for devices and inventory alike: for the demo, tests, benchmarks."""
+"""A small emulated ISP: one text for devices and inventory alike."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class SmallIsp:
     coa_secret: str = "staple-of-sixteen-octets"
     plan: str = "fiber-100"
     cycle_day: int = 1
+    timeout_s: int = 15  # what the inventory says of every device
     since: str = "2026-01-15"
     extra: Json = field(default_factory=dict)
 
@@ -217,6 +218,7 @@ class SmallIsp:
             "site": "fra",
             "username": spec.username,
             "password": "env:BM_DEVICE_PASSWORD",
+            "timeout_s": self.timeout_s,
         }
         if junos and self.logins:
             device["coa"] = {"port": COA_PORT, "secret": "env:BM_COA_SECRET"}

@@ -288,7 +288,7 @@ def _check(
     return DeviceCheck(device=device.name, problem="", remedy="", lines=checked)
 
 
-def _line(  # noqa: PLR0913, PLR0917  # the parts of one comparison
+def _line(  # the parts of one comparison
     kind: Platform, service: Service, objects: Objects, place: int, seen: Reading, rate: Rate
 ) -> LineCheck:
     section = seen.sections[place]
@@ -306,7 +306,7 @@ def _line(  # noqa: PLR0913, PLR0917  # the parts of one comparison
     )
 
 
-def _drift(  # noqa: PLR0913, PLR0917  # the parts of one comparison
+def _drift(  # the parts of one comparison
     kind: Platform, service: Service, objects: Objects, place: int, seen: Reading, rate: Rate
 ) -> str:
     """Say in what a line differs from what its device can give for the ledger's tier."""

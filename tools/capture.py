@@ -1,6 +1,6 @@
 """Runs commands in a real pseudo-terminal and keeps what the terminal showed as an SVG picture.
 
-    python tools/capture.py OUT.svg 'shell command' ['shell command' ...]
+Usage: python tools/capture.py OUT.svg 'shell command' ['shell command' ...]
 """
 
 from __future__ import annotations
