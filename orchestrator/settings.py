@@ -23,7 +23,7 @@ class Settings:
     known_hosts: str = "known_hosts"
     set_max: int = 200  # services decided together at most
     workers: int = 50  # devices driven at once
-    revert_after_s: int = 300  # whole minutes for Junos
+    revert_after_s: int = 300  # whole minutes: a confirm timer counts in them
     confirm_budget_s: int = 30
     lease_ttl_s: int = 15
     lease_renew_s: int = 5
@@ -90,7 +90,7 @@ def _check(place: Path, found: dict[str, object]) -> None:
         raise BadSettings(
             f"{place}: revert_after_s",
             f"must be a positive multiple of 60, got {revert!r}",
-            "A timer of 0 would be a permanent commit on Junos.",
+            "A timer of 0 would keep what is sent for good, before the decision.",
         )
     for name in ("set_max", "workers", "lease_ttl_s", "lease_renew_s", "plan_hours", "retries"):
         if found.get(name, 1) == 0:
