@@ -20,6 +20,7 @@ from .office import Office
 Verb = Literal["prepare", "confirm", "save", "abort"]
 Cause = Literal["unreachable", "foreign section", "foreign confirm", "refused"]
 
+PAUSE_S = 5  # between a device's refusal and the next try
 _WORDS = {
     "prepare": "prepared",
     "confirm": "confirmed",
@@ -110,14 +111,19 @@ def drive(
                 todo.setdefault(step, {})[name] = task.handle  # type: ignore[arg-type]
             else:
                 settled[name] = _stuck(office, name, step, seen[name])  # type: ignore[arg-type]
+        again = False
         for verb, handles in todo.items():
             replies = crew.verb(verb, handles)
             _tell_replies(office, set_id, verb, replies)
             for name, reply in replies.items():
+                seen.pop(name, None)
                 refusals[name] = refusals.get(name, 0) + (reply.verdict != "SENT")
                 if refusals[name] >= office.settings.retries:
                     settled[name] = _given_up(office, crew, tasks[name], name, reply)
-                seen.pop(name, None)
+                again = again or (reply.verdict == "REFUSED" and name not in settled)
+        if again:
+            # a save that runs, a lock that is held: such refusals end by themselves
+            office.clock.sleep(PAUSE_S)
     for name, task in tasks.items():
         if name not in settled:
             reply = Reply(verdict="REFUSED", reason="never reads back what it was told")

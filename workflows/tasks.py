@@ -143,15 +143,25 @@ class Crew:
         self, handles: Mapping[str, Handle], *, startup: bool = True
     ) -> dict[str, Observation]:
         """Read every device of the mapping; what cannot be read says so in its observation."""
+        used = {name for name in handles if self._is_open(name)}
+        found = self._observe(handles, startup=startup)
+        # a session that was open may have ended since, with a reload: a new one can tell
+        again = {n: handles[n] for n, seen in found.items() if n in used and _is_unread(seen)}
+        return found | self._observe(again, startup=startup)
 
+    def _observe(self, handles: Mapping[str, Handle], *, startup: bool) -> dict[str, Observation]:
         def look(wire: Wire, kind: Platform, name: str) -> Observation:
             handle = handles[name]
             if name in self._undrained:
                 reply = wire.drain(handle)
                 if reply.verdict != "SENT":
+                    self._drop(name)
                     return _unread(handle, f"older sessions may still act: {reply.reason}")
                 self._undrained.discard(name)
-            return observe(wire, kind, handle, startup=startup)
+            seen = observe(wire, kind, handle, startup=startup)
+            if _is_unread(seen):
+                self._drop(name)
+            return seen
 
         found = self._each(frozenset(handles), look)
         return {
@@ -216,11 +226,13 @@ class Crew:
                 self._drop(name)
         return replies
 
+    def _is_open(self, name: str) -> bool:
+        return WIRE in self._nornir.inventory.hosts[name].connections
+
     def _drop(self, name: str) -> None:
-        host = self._nornir.inventory.hosts[name]
-        if WIRE in host.connections:
+        if self._is_open(name):
             with contextlib.suppress(DeviceProblem):
-                host.close_connection(WIRE)
+                self._nornir.inventory.hosts[name].close_connection(WIRE)
 
     def _each(
         self, names: frozenset[str], act: Callable[[Wire, Platform, str], T]
@@ -255,6 +267,10 @@ class Crew:
 def _reply(seen: Reply | DeviceProblem) -> Reply:
     """A device that could not even be opened was sent nothing."""
     return seen if isinstance(seen, Reply) else Reply(verdict="REFUSED", reason=str(seen))
+
+
+def _is_unread(seen: Observation) -> bool:
+    return seen.pending == "UNKNOWN"
 
 
 def _unread(handle: Handle, why: str) -> Observation:

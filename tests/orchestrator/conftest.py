@@ -61,7 +61,7 @@ def start_field(
             folder.mkdir()
             made = field(
                 folder,
-                SmallIsp(subnet=f"127.{int(second) + 60 * (place + 1)}.{third}", **isp),
+                SmallIsp(subnet=f"127.{16 + (int(second) + 67 * place) % 200}.{third}", **isp),
                 url or f"sqlite:///{folder / 'bandmaster.db'}",
                 monkeypatch.setenv,
                 **(settings or {}),
