@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, insert, update
 from sqlmodel import Session, col
 
 from billing_bridge import (
@@ -139,11 +139,9 @@ def abort_set(session: Session, opened: OpenSet, refusals: Mapping[str, str]) ->
 
 def _write_decisions(session: Session, opened: OpenSet, verdict: str, now: dt.datetime) -> None:
     change_ids = tuple(change.change_id for change in opened.changes)
-    session.add_all(
-        DecisionRow(change_id=change_id, set_id=opened.set_id, verdict=verdict, decided_at=now)
-        for change_id in change_ids
-    )
-    session.flush()
+    each = {"set_id": opened.set_id, "verdict": verdict, "decided_at": now}
+    rows = [{"change_id": change_id, **each} for change_id in change_ids]
+    session.execute(insert(DecisionRow), rows)
     state = {"COMMIT": "COMMITTED", "ABORT": "ABORTED"}[verdict]
     move(session, change_ids, opened.epoch, "INTENT", state=state)
 
