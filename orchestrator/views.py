@@ -15,8 +15,10 @@ from billing_bridge import LedgerEvent, MoneyPreview, find_by_change
 from inventory import UnknownName, money_text
 from workflows import HandleItem, PlanItem, ServicePoint, item_from_json, plan_from_json
 
+from .clock import process_start
 from .database import database_now
 from .journal import OPEN_STATES, list_steps, short
+from .leases import Owner
 from .rows import (
     ChangeRow,
     DecisionRow,
@@ -220,8 +222,16 @@ def unsettled(session: Session) -> int:
     if not open_sets:
         return 0
     now = database_now(session)
-    driven = [row.purpose for row in session.exec(select(LeaseRow)) if row.until > now]
+    driven = [row.purpose for row in session.exec(select(LeaseRow)) if _lives(row, now)]
     return sum(not any(short(set_id, "s") in purpose for purpose in driven) for set_id in open_sets)
+
+
+def _lives(row: LeaseRow, now: dt.datetime) -> bool:
+    """Whether a lease's holder may still be at work; of this host's processes that is known."""
+    here = Owner(owner="")
+    if (row.host, row.boot_id, row.pid_namespace) == (here.host, here.boot_id, here.pid_namespace):
+        return process_start(row.pid) == row.pid_start
+    return row.until > now
 
 
 def set_of_change(session: Session, change_id: str) -> str:

@@ -43,9 +43,7 @@ def commands() -> dict[str, typer.core.TyperCommand]:
     return dict(_walk(typer.main.get_command(app), ()))
 
 
-def _walk(
-    command: object, words: tuple[str, ...]
-) -> Iterator[tuple[str, typer.core.TyperCommand]]:
+def _walk(command: object, words: tuple[str, ...]) -> Iterator[tuple[str, typer.core.TyperCommand]]:
     if isinstance(command, TyperGroup):
         for name, below in command.commands.items():
             yield from _walk(below, (*words, name))

@@ -38,7 +38,11 @@ def plan_and_act(make: Callable[[Office], ChangePlan], ways: Ways) -> None:
         refuse_without_person(yes=ways.yes)
     progress = Progress()
     with desk.office(progress) as office:
-        plan = make(office)
+        try:
+            plan = make(office)
+        except KeyboardInterrupt:
+            say("Stopped while planning. Nothing has been touched.")
+            raise typer.Exit(1) from None
         act(office, progress, plan, ways)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -25,7 +24,7 @@ from . import (
     subscriber,
 )
 from .options import EXIT_CODES, new_group
-from .output import drop
+from .output import drop, say
 from .trouble import quiet, tell
 
 app = new_group(
@@ -36,6 +35,8 @@ app = new_group(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib import metadata
+
         typer.echo(metadata.version("bandmaster"))
         raise typer.Exit
 
@@ -89,6 +90,9 @@ def run(arguments: list[str]) -> int:
         app(args=left, prog_name="bandmaster")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        say("Stopped.")
+        return 1
     except Exception as error:  # noqa: BLE001  # the last one to hear of it tells a person
         return tell(error, debug=debug)
     return 0

@@ -55,9 +55,17 @@ def list_(
         data({"changes": changes, "plans": plans})
         return
     rows = [
-        (short(line.change_id, "c"), utc(line.created_at), line.service_id, line.what, line.net,
-         Painted(line.outcome, _STYLES.get(line.outcome, "bad")), line.actor, line.ticket or "-",
-         line.refusal)
+        (
+            short(line.change_id, "c"),
+            utc(line.created_at),
+            line.service_id,
+            line.what,
+            line.net,
+            Painted(line.outcome, _STYLES.get(line.outcome, "bad")),
+            line.actor,
+            line.ticket or "-",
+            line.refusal,
+        )
         for line in changes
     ]
     if rows:
@@ -69,8 +77,13 @@ def list_(
         table(
             ("plan", "made", "frozen until", "services", "what"),
             [
-                (short(plan.plan_id, "p"), utc(plan.created_at), utc(plan.expires_at),
-                 str(plan.services), plan.what)
+                (
+                    short(plan.plan_id, "p"),
+                    utc(plan.created_at),
+                    utc(plan.expires_at),
+                    str(plan.services),
+                    plan.what,
+                )
                 for plan in plans
             ],
         )

@@ -74,8 +74,8 @@ def show_(name: Name, json: JsonFlag = False) -> None:
         services = list_services(session, device=name)
         leases = [row for row in list_leases(session) if row.device == name]
         holds = [row for row in list_holds(session) if row.device in (name, "*")]
-    keys = () if device.role == "radius" else enrolled(
-        settings.known_hosts, device.host, device.port
+    keys = (
+        () if device.role == "radius" else enrolled(settings.known_hosts, device.host, device.port)
     )
     if json:
         data(
@@ -99,8 +99,10 @@ def show_(name: Name, json: JsonFlag = False) -> None:
         ("host key", ", ".join(key.fingerprint for key in keys) or "not enrolled"),
         ("services", _counted([service.state for service in services])),
     ]
-    lines += [("lease", f"{r.purpose} by process {r.pid} on {r.host} since {utc(r.since)}")
-              for r in leases]
+    lines += [
+        ("lease", f"{r.purpose} by process {r.pid} on {r.host} since {utc(r.since)}")
+        for r in leases
+    ]
     lines += [("hold", f"since {utc(r.since)} by {r.actor}: {r.reason}") for r in holds]
     for word, text in lines:
         show(f"{word:<10}  {clean(text)}")
@@ -131,8 +133,12 @@ def check(
 
 
 def _check_value(one: DeviceCheck) -> dict[str, object]:
-    return {"device": one.device, "problem": one.problem, "drifted": one.drifted,
-            "lines": one.lines}
+    return {
+        "device": one.device,
+        "problem": one.problem,
+        "drifted": one.drifted,
+        "lines": one.lines,
+    }
 
 
 def _tell(found: tuple[DeviceCheck, ...]) -> None:
@@ -142,8 +148,9 @@ def _tell(found: tuple[DeviceCheck, ...]) -> None:
             rows.append((one.device, Painted("unusable", "bad"), desk.mask(one.problem)))
         elif one.drifted:
             wrong = sum(not line.ok for line in one.lines)
-            rows.append((one.device, Painted("drift", "warn"),
-                         f"{wrong} of {len(one.lines)} lines differ"))
+            rows.append(
+                (one.device, Painted("drift", "warn"), f"{wrong} of {len(one.lines)} lines differ")
+            )
         else:
             text = f"{len(one.lines)} lines as the ledger says"
             rows.append((one.device, Painted("ok", "good"), text))
@@ -179,8 +186,10 @@ def profiles(
             say(f"{name} has every profile the catalogue needs.")
             return
         if not apply:
-            say(f"{len(lines)} lines are missing. Make them: "
-                f"bandmaster device profiles {name} --apply")
+            say(
+                f"{len(lines)} lines are missing. Make them: "
+                f"bandmaster device profiles {name} --apply"
+            )
             raise typer.Exit(DRIFT)
         if not agreed(f"Send these {len(lines)} lines to {name}?", yes=yes):
             raise typer.Exit(DRIFT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +40,8 @@ def status(state: State = "", json: JsonFlag = False) -> None:
 
 
 def _run(verb: str, state: str, *more: str) -> None:
+    import subprocess
+
     from inventory import WrongUse
 
     checkout = Path(__file__).resolve().parents[2]

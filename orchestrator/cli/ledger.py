@@ -28,8 +28,10 @@ def add(app: typer.Typer) -> None:
 
 def tail(
     after: Annotated[
-        int, typer.Option(help="Begin after this sequence number; without it the newest.",
-                          min=-1, metavar="SEQ")
+        int,
+        typer.Option(
+            help="Begin after this sequence number; without it the newest.", min=-1, metavar="SEQ"
+        ),
     ] = -1,
     limit: Limit = 20,
     json: JsonFlag = False,
@@ -63,8 +65,17 @@ def _row(event: LedgerEvent) -> tuple[str, ...]:
     if event.currency:
         money = money_text(event.amount_minor, event.currency, event.exponent)
     change = short(event.change_id, "c") if event.change_id else "-"
-    return (str(event.seq), utc(event.recorded_at), event.type, event.service_id,
-            event.account_id, after or "-", money, change, event.actor)
+    return (
+        str(event.seq),
+        utc(event.recorded_at),
+        event.type,
+        event.service_id,
+        event.account_id,
+        after or "-",
+        money,
+        change,
+        event.actor,
+    )
 
 
 def verify(
@@ -117,9 +128,7 @@ def export(
     after: Annotated[
         int, typer.Option(help="Begin after this sequence number.", min=0, metavar="SEQ")
     ] = 0,
-    limit: Annotated[
-        int, typer.Option(help="How many at most; 0 = all.", min=0, metavar="N")
-    ] = 0,
+    limit: Annotated[int, typer.Option(help="How many at most; 0 = all.", min=0, metavar="N")] = 0,
 ) -> None:
     """Write events as CloudEvents, one JSON document a line, in order, from a cursor.
 
@@ -135,8 +144,11 @@ def export(
         if after:
             found = read(session, after - 1, 1)
             if not found:
-                raise WrongUse(f"--after {after}", "lies behind the newest event",
-                               "See: bandmaster ledger tail")
+                raise WrongUse(
+                    f"--after {after}",
+                    "lies behind the newest event",
+                    "See: bandmaster ledger tail",
+                )
             start = Head(seq=found[0].seq, hash=found[0].hash)
         for line in export_lines(session, start, limit):
             if not show(line):
@@ -165,8 +177,10 @@ def replay(
     if json:
         data({"services": len(services), "mismatches": found})
     elif found:
-        table(("service", "field", "ledger", "service table"),
-              [(one.service_id, one.field, one.ledger, one.table) for one in found])
+        table(
+            ("service", "field", "ledger", "service table"),
+            [(one.service_id, one.field, one.ledger, one.table) for one in found],
+        )
     else:
         show(f"ok: the ledger makes {len(services)} services what the service table says")
     raise typer.Exit(1 if found else 0)

@@ -40,6 +40,15 @@ def list_(json: JsonFlag = False) -> None:
         )
         every = "month" if plan.period_months == 1 else f"{plan.period_months} months"
         rates = str(tiers[plan.tier_code].rate)
-        rows.append((plan.code, plan.tier_code, rates, f"{price} / {every}", plan.bill_in,
-                     f"by {plan.proration}", plan.name))
+        rows.append(
+            (
+                plan.code,
+                plan.tier_code,
+                rates,
+                f"{price} / {every}",
+                plan.bill_in,
+                f"by {plan.proration}",
+                plan.name,
+            )
+        )
     table(("plan", "tier", "down/up", "price", "billed in", "prorated", "name"), rows)

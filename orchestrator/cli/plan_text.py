@@ -242,8 +242,10 @@ def _one(plan_id: str, outcome: Outcome, item: ItemOutcome) -> list[str]:
             + f"   ledger seq {outcome.last_seq}   Undo: bandmaster change rollback {change}"
         ]
     if item.ending == "done":
-        return [paint(f"Decided and billed, but not everything is settled: {change}", "warn"),
-                *steps]
+        return [
+            paint(f"Decided and billed, but not everything is settled: {change}", "warn"),
+            *steps,
+        ]
     reason = f"  {clean(item.reason)}"
     if item.ending in ("aborted", "refused"):
         said = f"Nothing changed and nothing was billed. Change {change} {item.ending} (exit 1)."

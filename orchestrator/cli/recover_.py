@@ -38,9 +38,13 @@ def recover(watch: Watch = False, wait: Wait = False, json: JsonFlag = False) ->
     from orchestrator.recover import watch as run_always
 
     with desk.office(Progress(), notices=False) as office:
-        if watch:
-            run_always(office)
-        found = run(office, wait_settle=wait)
+        try:
+            if watch:
+                run_always(office)
+            found = run(office, wait_settle=wait)
+        except KeyboardInterrupt:
+            say("Stopped. What is not settled yet stays as it is: run bandmaster recover again.")
+            raise typer.Exit(0 if watch else EXIT_UNDECIDED) from None
     if json:
         data({**_value(found), "exit_code": _exit_code(found)})
     else:
@@ -57,8 +61,15 @@ def _tell(found: Recovered) -> None:
     for item in found.outcome.items:
         style = "good" if item.ending != "in doubt" and not item.exceptions else "warn"
         opens = " ".join(short(exception, "x") for exception in item.exceptions)
-        rows.append((item.service_id, short(item.change_id, "c"), Painted(item.ending, style),
-                     opens, item.reason))
+        rows.append(
+            (
+                item.service_id,
+                short(item.change_id, "c"),
+                Painted(item.ending, style),
+                opens,
+                item.reason,
+            )
+        )
     if rows:
         table(("service", "change", "ended", "exceptions", "why"), rows)
     for line in found.skipped:

@@ -68,9 +68,7 @@ def select_changes(
 def _from_filters(engine: Engine, filters: Filters) -> Pairs:
     with reading(engine) as session:
         find_plan(session, filters.to)
-        found = list_services(
-            session, site=filters.site, plan=filters.plan, device=filters.device
-        )
+        found = list_services(session, site=filters.site, plan=filters.plan, device=filters.device)
     active = [service for service in found if service.state == "active"]
     there = [service for service in active if service.plan_code == filters.to]
     pairs = tuple(
@@ -132,8 +130,9 @@ def _unknown(session: Session, path: Path, rows: list[tuple[int, str, str]]) -> 
         try:
             find_plan(session, code)
         except UnknownName as error:
-            problems |= {line: f"plan: {error} {error.remedy}" for line, _, plan in rows
-                         if plan == code}
+            problems |= {
+                line: f"plan: {error} {error.remedy}" for line, _, plan in rows if plan == code
+            }
     try:
         services_many(session, [service for _line, service, _plan in rows])
     except UnknownName:

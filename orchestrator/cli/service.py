@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from workflows import ChangeKind, ChangePlan, Order
 
 Id = Annotated[str, typer.Argument(help="The service.", metavar="SERVICE", show_default=False)]
-Goal = Annotated[
-    str, typer.Argument(help="The plan to reach.", metavar="PLAN", show_default=False)
-]
+Goal = Annotated[str, typer.Argument(help="The plan to reach.", metavar="PLAN", show_default=False)]
 File = Annotated[
     Path | None, typer.Option(help="CSV with the columns service,plan.", metavar="CSV")
 ]
@@ -34,9 +32,9 @@ To = Annotated[str, typer.Option(help="The plan that filtered services reach.", 
 def add(app: typer.Typer) -> None:
     """Add the commands to the tree."""
     group = new_group("Start, change, stop services. Each shows its plan and asks first.")
-    command(
-        group, "activate", "service activate svc-2001 --plan fiber-100 --ticket CHG-88001"
-    )(activate)
+    command(group, "activate", "service activate svc-2001 --plan fiber-100 --ticket CHG-88001")(
+        activate
+    )
     command(
         group,
         "tier",

@@ -57,9 +57,7 @@ def _part(part: ChangePart) -> list[str]:
         lines += _device(device)
     if part.login:
         before, after = part.radius_group_before or "no row", part.radius_group_after or "no row"
-        lines.append(
-            f"  {'radius':<{_NAME}}  user {clean(part.login)}   group {before} -> {after}"
-        )
+        lines.append(f"  {'radius':<{_NAME}}  user {clean(part.login)}   group {before} -> {after}")
     lines.append(f"  {'money':<{_NAME}}  {_money(part)}")
     for event in part.events:
         lines.append(

@@ -23,12 +23,8 @@ def add(app: typer.Typer) -> None:
 
 
 def show_(
-    name: Annotated[
-        str, typer.Argument(help="A service, a login or an account.", metavar="ID")
-    ],
-    live: Annotated[
-        bool, typer.Option("--live", help="Read the devices now as well.")
-    ] = False,
+    name: Annotated[str, typer.Argument(help="A service, a login or an account.", metavar="ID")],
+    live: Annotated[bool, typer.Option("--live", help="Read the devices now as well.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Show services, state, intended and observed rate, live session, changes, ledger events."""

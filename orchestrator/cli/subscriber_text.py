@@ -21,8 +21,11 @@ def subscriber_lines(view: SubscriberView, read: Mapping[str, LiveView]) -> list
     where = clean(account.address) or "no address"
     lines = [
         f"{paint(account.account_id, 'bold')}  {clean(account.name)}, {where}",
-        _line("billed", f"on day {account.cycle_day}, {account.time_zone}, {account.currency}, "
-                        f"by {account.legal_entity}"),
+        _line(
+            "billed",
+            f"on day {account.cycle_day}, {account.time_zone}, {account.currency}, "
+            f"by {account.legal_entity}",
+        ),
     ]
     for one in view.services:
         lines += ["", *_service(one, read.get(one.service.service_id))]
@@ -46,11 +49,17 @@ def _service(one: ServiceView, live: LiveView | None) -> list[str]:
     if service.login:
         lines.append(_line("radius", f"user {service.login}, group {one.radius_group or 'none'}"))
         lines += [_line("session", text) for text in _sessions(one, live)]
-    lines += [_line("evidence", f"{name}: {_evidence(seen)}")
-              for name, seen in (live.evidence.items() if live else ())]
+    lines += [
+        _line("evidence", f"{name}: {_evidence(seen)}")
+        for name, seen in (live.evidence.items() if live else ())
+    ]
     for row in one.exceptions:
-        lines.append(_line("exception", paint(
-            f"{short(row.exception_id, 'x')} {row.participant}: {row.cause}", "warn")))
+        lines.append(
+            _line(
+                "exception",
+                paint(f"{short(row.exception_id, 'x')} {row.participant}: {row.cause}", "warn"),
+            )
+        )
     return [*lines, *_changes(one), *_events(one)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -95,6 +96,18 @@ class Shell:
         """Run a shell script."""
         return self._run(["bash", "-c", script])
 
+    def started(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command as a process of its own and do not wait for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "orchestrator.cli", *words],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def _run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             words,
@@ -124,6 +137,19 @@ class Noc:
         unit = f"unit {service.rpartition('-')[2]} family inet policer output "
         lines = self.fleet.control(self.isp.bng, "dump")["running"]
         return next(str(line).rpartition(" ")[2] for line in lines if unit in line)
+
+    def wait_for(self, running: subprocess.Popen[str], device: str, words: str) -> None:
+        """Wait until something with these words has come to a device over its wire."""
+        while not self._arrived(device, words):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.wait(timeout=0.02)
+                message = f"ended before {words!r} came to {device}: {running.communicate()}"
+                raise AssertionError(message)
+
+    def _arrived(self, device: str, words: str) -> bool:
+        entries = self.fleet.control(device, "log")["entries"]
+        wire = [entry for entry in entries if entry["who"] != "control"]
+        return any(words in f"{entry['what']} {entry['text']}" for entry in wire)
 
     def refuse(self, olt: int, text: str) -> None:
         """Let the OLT refuse the next service-port line with these words."""

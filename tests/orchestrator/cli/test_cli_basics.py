@@ -253,9 +253,7 @@ def test_actor_is_spelled_as_the_ledger_allows(monkeypatch: pytest.MonkeyPatch) 
 
 def test_exit_codes_of_errors_are_those_of_the_help() -> None:
     listed = {
-        int(line.split()[0])
-        for line in EXIT_CODES.splitlines()
-        if line.strip()[:1].isdigit()
+        int(line.split()[0]) for line in EXIT_CODES.splitlines() if line.strip()[:1].isdigit()
     }
     todo = [BandmasterError]
     while todo:
@@ -301,4 +299,3 @@ def test_json_goes_to_standard_output_alone(shell: Shell) -> None:
         said = shell.ok(*words, "--json")
         json.loads(said.out)
         assert said.err == "", words
-

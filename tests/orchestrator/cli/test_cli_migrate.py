@@ -23,9 +23,7 @@ Shape = dict[str, Any]
 
 
 @pytest.fixture
-def twin(
-    empty_engine: Engine, request: pytest.FixtureRequest, tmp_path: Any
-) -> Iterator[Engine]:
+def twin(empty_engine: Engine, request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Engine]:
     """A second empty database of the same kind."""
     if empty_engine.dialect.name == "sqlite":
         made = make_engine(f"sqlite:///{tmp_path / 'twin.db'}")
@@ -67,9 +65,7 @@ def shape(engine: Engine) -> Shape:
                     (i["name"], i["column_names"], bool(i["unique"]), _options(i))
                     for i in seen.get_indexes(table, schema)
                 ),
-                "checks": sorted(
-                    c["sqltext"] for c in seen.get_check_constraints(table, schema)
-                ),
+                "checks": sorted(c["sqltext"] for c in seen.get_check_constraints(table, schema)),
             }
     return found
 
@@ -119,9 +115,10 @@ def test_ledger_is_guarded(empty_engine: Engine) -> None:
 
 @BOTH
 def test_missing_older_and_newer_tables_are_refused(empty_engine: Engine) -> None:
-    with pytest.raises(DatabaseProblem, match="no tables") as missing, reading(
-        empty_engine
-    ) as session:
+    with (
+        pytest.raises(DatabaseProblem, match="no tables") as missing,
+        reading(empty_engine) as session,
+    ):
         check_schema(session)
     assert "bandmaster init" in missing.value.remedy
     upgrade(empty_engine)
@@ -130,9 +127,10 @@ def test_missing_older_and_newer_tables_are_refused(empty_engine: Engine) -> Non
     for revision, word in (("0001", "db upgrade"), ("9999", "newer program")):
         with empty_engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = :r"), {"r": revision})
-        with pytest.raises(DatabaseProblem, match=revision) as other, reading(
-            empty_engine
-        ) as session:
+        with (
+            pytest.raises(DatabaseProblem, match=revision) as other,
+            reading(empty_engine) as session,
+        ):
             check_schema(session)
         assert word in other.value.remedy
 

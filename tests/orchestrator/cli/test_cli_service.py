@@ -254,9 +254,7 @@ def test_ticket_may_be_needed(noc: Noc) -> None:
 
 @BOTH
 def test_exceptions_are_told_with_every_way_out(noc: Noc) -> None:
-    noc.fleet.control(
-        noc.isp.bng, "fault", verb="CoA-Request", kind="refuse", arg=401, count=9
-    )
+    noc.fleet.control(noc.isp.bng, "fault", verb="CoA-Request", kind="refuse", arg=401, count=9)
     said = noc("service", "tier", ONE, "fiber-500", "--yes")
     assert said.code == 4
     assert "Decided and billed, but not everything is settled" in said.err
@@ -279,9 +277,7 @@ def test_exceptions_are_told_with_every_way_out(noc: Noc) -> None:
 
 
 def test_accepting_needs_words_and_is_a_question(noc: Noc) -> None:
-    noc.fleet.control(
-        noc.isp.bng, "fault", verb="CoA-Request", kind="refuse", arg=401, count=9
-    )
+    noc.fleet.control(noc.isp.bng, "fault", verb="CoA-Request", kind="refuse", arg=401, count=9)
     assert noc("service", "tier", ONE, "fiber-500", "--yes").code == 4
     (row,) = noc("exceptions", "list", "--json").value()
     words = ("exceptions", "resolve", row["exception_id"], "accept")
