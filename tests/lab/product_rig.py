@@ -152,7 +152,9 @@ class Product:
         assert self.rows("select state from public.change where state <> 'CLOSED'") == []
         query = "select cause from public.exception_item where resolved_at is null"
         assert self.rows(query) == []
-        assert not {"armed", "fired"} & set(self.jobs())
+        jobs = self.jobs()  # one that has fired leaves its trace until the next boot
+        assert "armed" not in jobs
+        assert jobs.count("fired") == jobs.count("restored")
         self.good("ledger", "verify", "--deep")
         self.good("ledger", "replay", "--check")
 

@@ -162,7 +162,7 @@ def test_suspend_resume_terminate_activate(product: Product) -> None:
     assert product.answer() == "reject"
     with pytest.raises(ValueError, match="reject"):
         login(product)
-    query = "select count(*) from radius.radcheck where username = %s"
+    query = "select count(*) from radius.radusergroup where username = %s"
     assert product.rows(query, LOGIN) == [(0,)]
     product.good("service", "activate", "line-2", "--plan", "home-20", "--yes")
     login(product)
