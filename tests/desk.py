@@ -8,11 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, MetaData, select
 
 from lab.emulators.fleet import Fleet
@@ -21,6 +22,7 @@ from orchestrator.cli.app import run as run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSING = {"lease", "alembic_version"}  # rows that come and go without meaning
+PLANS = frozenset({"change_plan"})  # a stored plan blocks nothing and sends nothing
 ALIKE = ("running", "startup", "saved", "pending", "traffic_tables", "service_ports")
 
 
@@ -129,13 +131,21 @@ def stored(
         }
 
 
+def bare_desk(folder: Path, engine: Engine, patch: pytest.MonkeyPatch) -> Desk:
+    """Return a folder without settings, devices or tables, and go there."""
+    patch.chdir(folder)
+    patch.delenv("BANDMASTER_DATABASE_URL", raising=False)
+    return Desk(folder=folder, engine=engine)
+
+
 def open_desk(
-    folder: Path, engine: Engine, fleet: Fleet, isp: SmallIsp, environ: Callable[[str, str], None]
+    folder: Path, engine: Engine, fleet: Fleet, isp: SmallIsp, patch: pytest.MonkeyPatch
 ) -> Desk:
     """Set everything up with the commands a person would use: init, import, enrol."""
-    desk = Desk(folder=folder, engine=engine, fleet=fleet, isp=isp)
+    desk = bare_desk(folder, engine, patch)
+    desk.fleet, desk.isp = fleet, isp
     for name, value in isp.secrets().items():
-        environ(name, value)
+        patch.setenv(name, value)
     url = engine.url.render_as_string(hide_password=False)
     desk.good("init", "--database", url)
     settings = folder / "bandmaster.toml"
@@ -145,6 +155,22 @@ def open_desk(
     for device in fleet.devices:
         desk.good("device", "enroll-key", device, "--yes")
     return desk
+
+
+def refused(desk: Desk, arguments: tuple[str, ...], code: int, *words: str) -> Told:
+    """Run a command that must be refused with these words and leave no trace anywhere."""
+    before = desk.world(but=PLANS)
+    told = desk.run(*arguments)
+    assert told.code == code, f"{arguments}: {told.text}"
+    told.says(*words)
+    assert told.out == ""
+    assert desk.world(but=PLANS) == before, arguments
+    return told
+
+
+def tier(service: str, plan: str = "fiber-500", *more: str) -> tuple[str, ...]:
+    """The words of a tier change that asks nobody."""
+    return ("service", "tier", service, plan, "--yes", *more)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Wrong input, as a person at the command line gives it."""
