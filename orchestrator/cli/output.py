@@ -103,7 +103,7 @@ def width() -> int:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Show rows under a header; the last column is folded where the terminal is too narrow.
+    """Show rows under a header; the widest column is folded where the terminal is too narrow.
 
     In a pipe a row is a line, whatever its length.
     """
@@ -119,17 +119,19 @@ def table_lines(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[s
     columns = list(zip(*texts, strict=True))
     widths = [max(map(len, (name, *c))) for name, c in zip(header, columns, strict=True)]
     right = [_is_number(column) for column in columns]
-    before = sum(widths[:-1]) + len(GAP) * (len(widths) - 1)
-    columns_there = width()
-    room = max(columns_there - before, _NARROWEST)
-    fold = room if columns_there and widths[-1] > room else 0
+    widest = widths.index(max(widths))
+    over = sum(widths) + len(GAP) * (len(widths) - 1) - (width() or sys.maxsize)
+    if over > 0:
+        widths[widest] = max(widths[widest] - over, min(widths[widest], _NARROWEST))
     lines = []
     if any(header):
         lines.append(paint(_join(header, widths, right), "dim"))
     for row, text in zip(rows, texts, strict=True):
-        first, *more = (textwrap.wrap(text[-1], fold) or [""]) if fold else [text[-1]]
-        lines.append(_join([*text[:-1], first], widths, right, row))
-        lines += [" " * before + rest for rest in more]
+        folded = textwrap.wrap(text[widest], widths[widest]) if over > 0 else []
+        first, *more = folded or [text[widest]]
+        lines.append(_join([*text[:widest], first, *text[widest + 1 :]], widths, right, row))
+        before = " " * (sum(widths[:widest]) + len(GAP) * widest)
+        lines += [before + rest for rest in more]
     return lines
 
 

@@ -200,6 +200,19 @@ def test_tables_lose_nothing_in_a_pipe() -> None:
     assert table_lines(("n",), []) == []
 
 
+def test_tables_fold_their_widest_column_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.cli.output.width", lambda: 40)
+    rows: list[tuple[Cell, ...]] = [("x-1", "word " * 12, "retry"), ("x-22", "short", "accept")]
+    lines = table_lines(("id", "what", "you can"), rows)
+    assert lines[1:] == [
+        "x-1   word word word word word   retry",
+        "      word word word word word",
+        "      word word",
+        "x-22  short                      accept",
+    ]
+    assert all(len(line) <= 40 or "\x1b" in line for line in lines)
+
+
 def test_closed_pipe_is_quiet(shell: Shell) -> None:
     script = (
         "import sys; from orchestrator.cli.app import main\n"

@@ -149,11 +149,15 @@ def test_rollback_and_as_never(noc: Noc) -> None:
 def test_suspend_resume_terminate_activate(noc: Noc) -> None:
     noc.shell.change("service", "suspend", ONE, "--reason", "unpaid")
     assert noc.policer(ONE) == "DOWN-1M"
+    assert noc.shell.ok("device", "check")  # a suspended line is as the ledger says
     assert noc("service", "tier", ONE, "fiber-500", "--yes").code == 2
     noc.shell.change("service", "resume", ONE)
     assert noc.policer(ONE) == "DOWN-100M"
     noc.shell.change("service", "terminate", ONE)
     assert "terminated" in noc("subscriber", "show", ONE).out
+    assert noc.shell.ok("device", "check")
+    noc.shell.change("service", "activate", ONE, "--plan", "fiber-500")
+    assert noc.policer(ONE) == "DOWN-500M"
     assert noc.shell.ok("ledger", "replay", "--check")
 
 
