@@ -156,9 +156,20 @@ def test_suspend_resume_terminate_activate(noc: Noc) -> None:
     noc.shell.change("service", "terminate", ONE)
     assert "terminated" in noc("subscriber", "show", ONE).out
     assert noc.shell.ok("device", "check")
+    said = noc("service", "activate", ONE, "--plan", "fiber-500", "--yes")
+    assert said.code in (2, 5)
+    assert "no password" in said.err
+    assert noc.shell.ok("ledger", "replay", "--check")
+
+
+def test_a_static_line_is_activated_anew(start_noc: StartNoc) -> None:
+    noc = start_noc(services=2, logins=False)
+    noc.shell.change("service", "terminate", ONE)
+    assert noc("service", "activate", ONE, "--yes").code == 2  # with which plan?
     noc.shell.change("service", "activate", ONE, "--plan", "fiber-500")
     assert noc.policer(ONE) == "DOWN-500M"
-    assert noc.shell.ok("ledger", "replay", "--check")
+    events = [event["type"] for event in noc("ledger", "tail", "--json").value()]
+    assert events[-2:] == ["service.terminated", "service.activated"]
 
 
 @BOTH
