@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from inventory import BadSettings
@@ -19,7 +19,7 @@ _WORDS = {str: "text in quotes", int: "a whole number", bool: "true or false"}
 class Settings:
     """Everything a site can set; spans in seconds."""
 
-    database_url: str = "sqlite:///bandmaster.db"
+    database_url: str = field(default="sqlite:///bandmaster.db", repr=False)  # may hold a password
     known_hosts: str = "known_hosts"
     set_max: int = 200  # services decided together at most
     workers: int = 50  # devices driven at once
@@ -68,7 +68,7 @@ def _read(place: Path) -> dict[str, object]:
         raise BadSettings(str(place), f"cannot be read: {error}", "Correct the file.") from error
     if "@" in str(found.get("database_url", "")):
         refuse_open_file(place, f"settings file {place} (its database_url may hold a password)")
-    known = {field.name: field.default for field in fields(Settings) if field.name != "path"}
+    known = {found.name: found.default for found in fields(Settings) if found.name != "path"}
     for name, value in found.items():
         if name not in known:
             raise BadSettings(
