@@ -31,9 +31,9 @@ class SecretStore:
         scheme, _, rest = ref.ref.partition(":")
         ways = {"env": _from_environment, "file": self._from_file, "keyring": _from_keyring}
         if scheme not in ways or not rest:
-            raise BadSettings(
+            raise BadSettings(  # not quoted: it may be the secret itself
                 "secret reference",
-                f"{scheme}: is not a way to keep a secret",
+                "says no way to keep a secret that is known here",
                 "Write env:NAME, file:/path or keyring:service/name.",
             )
         secret = ways[scheme](rest)
