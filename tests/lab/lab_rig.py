@@ -44,7 +44,7 @@ class Flow:
         rates = [self._next() for _ in range(skip + over)]
         return sum(rates[skip:]) / over
 
-    def next_rate_kbps(self, skip: int = 2, over: int = 6) -> float:
+    def next_rate_kbps(self, skip: int = 2, over: int = 4) -> float:
         """The same from this moment on: reports that came meanwhile are of the past."""
         now_s = time.monotonic() - self._started_s
         while self._end_s < now_s:
