@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from .evidence import note_evidence
 from .interrupt import Interrupts
 from .journal import (
     EpochLostError,
+    OpenSet,
     load_set,
     note,
     order_row,
@@ -253,6 +255,8 @@ class _Trial:
             refusals["*"] = "stopped by a person before the decision"
         if not refusals:
             self._extend(refusals)
+        # a worker that slept past its lease decides nothing: who took over may have begun to
+        self.crew.may_send()
         if not refusals:
             try:
                 self._commit(seen)
@@ -260,11 +264,15 @@ class _Trial:
                 raise  # another incarnation decides: this one does nothing more (W7)
             except (BandmasterError, DBAPIError) as problem:
                 refusals["*"] = self.office.secrets.mask(str(problem))
-        verdict = "COMMIT" if not refusals else ensure_decided(self.office, self.set_id, refusals)
+        verdict = "COMMIT" if not refusals else self._abort(refusals)
         if verdict == "COMMIT":
             refusals.clear()
         self.office.tell("decision", {"COMMIT": "committed", "ABORT": "aborted"}[verdict])
         return verdict
+
+    def _abort(self, refusals: Mapping[str, str]) -> str:
+        self.crew.may_send()
+        return ensure_decided(self.office, self.set_id, refusals)
 
     def _extend(self, refusals: dict[str, str]) -> None:
         """Start timers anew that might fire before the confirm; abort where that fails (1.4)."""
@@ -284,27 +292,34 @@ class _Trial:
                 refusals["*"] = f"{name}: the revert timer could not be extended: {reply.reason}"
 
     def _commit(self, seen: Mapping[str, Observation]) -> None:
-        evidence: dict[str, list[Evidence]] = {}
         with reading(self.office.engine) as session:
             opened = load_set(session, self.set_id)
             passwords = take_passwords(self.office, session, opened)
+            evidence = _evidence(opened, seen, database_now(session))
         with writing(self.office.engine) as session:
-            observed_at = database_now(session)
-            for name, observation in seen.items():
-                for item in opened.handles[name].items:
-                    rate = section_rate(observation.items[item.service_id].section)
-                    evidence.setdefault(item.service_id, []).append(
-                        Evidence(
-                            device=name,
-                            object=objects_text(item.objects),
-                            down_kbps=rate.down_kbps,
-                            up_kbps=rate.up_kbps,
-                            digest=item.new_hash,
-                            observed_at=observed_at,
-                        )
-                    )
             events = commit_set(session, opened, evidence, passwords)
             note(session, self.set_id, "decision", verdict="COMMIT", seq=events[-1].seq)
+
+
+def _evidence(
+    opened: OpenSet, seen: Mapping[str, Observation], observed_at: dt.datetime
+) -> dict[str, list[Evidence]]:
+    """Return what the devices were just read to have, by service_id: the proof in the ledger."""
+    evidence: dict[str, list[Evidence]] = {}
+    for name, observation in seen.items():
+        for item in opened.handles[name].items:
+            rate = section_rate(observation.items[item.service_id].section)
+            evidence.setdefault(item.service_id, []).append(
+                Evidence(
+                    device=name,
+                    object=objects_text(item.objects),
+                    down_kbps=rate.down_kbps,
+                    up_kbps=rate.up_kbps,
+                    digest=item.new_hash,
+                    observed_at=observed_at,
+                )
+            )
+    return evidence
 
 
 def objects_text(objects: tuple[tuple[str, str | int], ...]) -> str:

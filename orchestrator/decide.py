@@ -47,7 +47,7 @@ from workflows import PlanItem
 from .authorise import bind_adopted, write_radius
 from .database import database_now
 from .journal import OpenSet, list_orders, move
-from .rows import ChangeRow, DecisionRow, OrderRow, SetRow
+from .rows import ChangeRow, DecisionRow, OrderRow
 
 SOURCE = "bandmaster"
 EVENT_TYPES = {
@@ -97,7 +97,7 @@ def commit_set(
     _write_decisions(session, opened, "COMMIT", now)
     orders = list_orders(session, opened)
     plans = {plan.code: plan for plan in list_plans(session)}
-    began = session.get_one(SetRow, opened.set_id).first_write_at or now
+    began = opened.first_write_at or now
     events = [
         replace(
             _event(plans, orders[change.order_id], change, item, after, evidence),

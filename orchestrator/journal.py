@@ -40,6 +40,7 @@ class OpenSet:
     changes: tuple[ChangeRow, ...]
     items: Mapping[str, PlanItem]  # by change_id
     handles: Mapping[str, Handle]  # by device
+    first_write_at: dt.datetime | None
 
     @property
     def token(self) -> str:
@@ -141,6 +142,7 @@ def load_set(session: Session, set_id: str) -> OpenSet:
         changes=changes,
         items={change.change_id: item_from_json(change.item) for change in changes},
         handles={part.name: handle_from_json(json.loads(part.handle)) for part in parts},
+        first_write_at=row.first_write_at,
     )
 
 
