@@ -88,7 +88,7 @@ def show_(identifier: Id, json: JsonFlag = False) -> None:
         data({"exception": row.model_dump(), "story": story})
         return
     at_stake = money_text(row.at_stake_minor, row.currency, row.exponent)
-    show(f"{row.service_id}: {participant(row)} {row.cause}, {at_stake} a month at stake")
+    show(f"{row.service_id}: {concerned(row)}, {at_stake} a month at stake")
     show(f"  wanted   {clean(row.wanted)}")
     show(f"  seen     {clean(row.seen)}")
     if row.resolved_at is not None:
@@ -141,9 +141,15 @@ def participant(row: ExceptionRow) -> str:
     return "session" if row.participant.startswith("session:") else row.participant
 
 
+def concerned(row: ExceptionRow) -> str:
+    """Return who is concerned and by what."""
+    return row.cause if row.cause == participant(row) else f"{participant(row)} {row.cause}"
+
+
 def known(row: ExceptionRow) -> str:
     """Return what is known, in one line."""
-    return f"{row.cause}: {row.seen}; wanted {row.wanted}"
+    cause = "" if row.cause == participant(row) else f"{row.cause}: "
+    return f"{cause}{row.seen}; wanted {row.wanted}"
 
 
 def way_out(row: ExceptionRow, action: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from .output import WIDTH, can_move, clean, fit, paint, say
 
 _NAME_WIDTH = 12
+_SET = "s-"  # how the short name of a change set begins: recovery tells of one after another
 _BAD = ("refused", "unknown", "unreachable", "foreign", "aborted", "reversed", "NAK", "no answer")
 
 
@@ -39,14 +40,15 @@ class Progress:
             if not self._in_place:
                 say(f"{_label(participant)}{_coloured(clean(text))}")
                 return
-            self._leave_old_block()
+            self._leave_old_block(participant)
             self._lines.setdefault(participant, []).append(clean(text))
             self._draw()
 
-    def _leave_old_block(self) -> None:
+    def _leave_old_block(self, participant: str) -> None:
         rows = shutil.get_terminal_size((WIDTH, 24)).lines
         interrupted = self._interrupted() and not self._was_interrupted
-        if interrupted or len(self._lines) >= rows - 2:
+        another_set = participant.startswith(_SET) and participant not in self._lines
+        if interrupted or another_set or len(self._lines) >= rows - 2:
             self._was_interrupted = self._was_interrupted or interrupted
             self._lines, self._drawn = {}, 0
 
@@ -58,19 +60,12 @@ class Progress:
         self._drawn = 0
         for name, texts in self._lines.items():
             label = _label(name)
-            text = _joined(name, texts)
+            text = " · ".join(texts)
             # a folded line takes several rows: count them, or the next drawing starts too low
             self._drawn += max(1, -(-(len(label) + len(text)) // columns))
             body += f"{label}{fit(_coloured(text), sys.stderr)}\n"
         sys.stderr.write(f"{up}{body}")
         sys.stderr.flush()
-
-
-def _joined(participant: str, texts: list[str]) -> str:
-    """Return what became of a participant; of many logins the count and the last one."""
-    if participant == "session" and len(texts) > 1:
-        return f"{len(texts)} logins, last {texts[-1]}"
-    return " · ".join(texts)
 
 
 def _label(participant: str) -> str:

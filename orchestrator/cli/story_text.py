@@ -33,10 +33,10 @@ def story_lines(story: Story) -> list[str]:
     for row in story.exceptions:
         name = short(row.exception_id, "x")
         ended = f"{clean(row.resolution)} by {row.resolved_by}" if row.resolved_at else "open"
-        who = "session" if row.participant.startswith("session:") else row.participant
+        who = "" if row.participant.startswith("session:") else f"{row.participant}: "
         lines.append(
             f"  {_clock(row.opened_at)}  {paint('exception', 'warn')} {name}  "
-            f"{who}: {row.cause}: {clean(row.seen)}  ({ended})"
+            f"{who}{row.cause}: {clean(row.seen)}  ({ended})"
         )
     return lines
 
