@@ -16,8 +16,17 @@ from inventory import DatabaseProblem, WrongUse
 BUSY_TIMEOUT_MS = 10_000
 STATEMENT_TIMEOUT_MS = 5_000  # D_db of commit-protocol.md 1.4
 LOCK_TIMEOUT_MS = 2_000
+IDLE_TIMEOUT_MS = (
+    10_000  # a machine that is suspended inside a transaction must not stop all others
+)
 _FORMS = "Use sqlite:///FILE or postgresql://USER@HOST/NAME."
 _SECRET_OPTIONS = {"password", "sslpassword"}
+
+_LIMITS = text(
+    f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),"
+    f" set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),"
+    f" set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true)"
+)
 
 
 def make_engine(url: str) -> Engine:
@@ -80,8 +89,7 @@ def writing(engine: Engine) -> Iterator[Session]:
     """One transaction that may write: committed when the block ends, rolled back when it raises."""
     with named_problems(), Session(engine, expire_on_commit=False) as session, session.begin():
         if engine.dialect.name == "postgresql":
-            session.execute(text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
-            session.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
+            session.execute(_LIMITS)
         yield session
 
 
