@@ -181,17 +181,16 @@ def read_live(office: Office, service: Service, now: dt.datetime) -> LiveView:
     with reading(office.engine) as session:
         devices = {name: find_device(session, name) for name in sorted(places)}
     nas = {p.device for p in service.attachments if p.role == "bng" and service.login}
-    interfaces = _snmp_interfaces(devices, places)
     with office.crew(tuple(devices.values()), no_fence) as crew:
         sections = crew.sections({n: (objects,) for n, objects in places.items() if objects})
         logins = crew.sessions(dict.fromkeys(nas, (service.login,)))
-        evidence = crew.evidence(interfaces)
-    sessions = tuple(
-        one
-        for found in logins.values()
-        if not isinstance(found, DeviceProblem)
-        for one in found[service.login]
-    )
+        found = {
+            name: seen[service.login]
+            for name, seen in logins.items()
+            if not isinstance(seen, DeviceProblem)
+        }
+        evidence = crew.evidence(_snmp_interfaces(devices, places, found))
+    sessions = tuple(one for seen in found.values() for one in seen)
     return LiveView(
         observed=tuple(_observed(name, seen, now) for name, seen in sorted(sections.items())),
         sessions=sessions,
@@ -206,13 +205,20 @@ def _observed(name: str, seen: Reading | DeviceProblem, now: dt.datetime) -> Obs
 
 
 def _snmp_interfaces(
-    devices: Mapping[str, Device], places: Mapping[str, Objects]
+    devices: Mapping[str, Device],
+    places: Mapping[str, Objects],
+    sessions: Mapping[str, tuple[AccessSession, ...]],
 ) -> dict[str, str]:
+    """Return the interface to ask for, by device: the line's own, else the live session's."""
     found: dict[str, str] = {}
     for name, device in devices.items():
         ask = find_platform(device.platform).snmp_interface
-        if device.snmp.port and ask is not None and places[name]:
-            found[name] = ask(places[name])
+        if not device.snmp.port or ask is None:
+            continue
+        live = next((one.interface for one in sessions.get(name, ()) if one.interface), "")
+        interface = ask(places[name]) if places[name] else live
+        if interface:
+            found[name] = interface
     return found
 
 

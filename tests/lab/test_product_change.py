@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 from contextlib import ExitStack
 from itertools import pairwise
@@ -86,7 +88,7 @@ def test_a_static_line_gets_its_tier_in_a_running_flow(product: Product) -> None
         product.good("service", "tier", "line-1", "home-100", "--yes")
         first = sent_by_acc1(product)
         assert_at(flow.next_rate_kbps(), 100_000)
-        assert wait_until(lambda: seen_by_snmp(product) >= first + 50 * MBIT // 8, 30)
+        assert wait_until(lambda: seen_by_snmp(product, "line-1") >= first + 50 * MBIT // 8, 30)
         product.good("service", "tier", "line-1", "home-20", "--yes")
         last = sent_by_acc1(product)
         assert_at(flow.next_rate_kbps(), 20_000)
@@ -113,6 +115,7 @@ def test_a_dynamic_line_gets_its_tier_in_a_running_flow(product: Product) -> Non
     """Goal: up and down by CoA in one connection, the neighbour stays. Method: iperf3."""
     product.tier("line-2", "home-50")
     session = login(product)
+    octets = seen_by_snmp(product, "line-2")
     with ExitStack() as ends:
         neighbour, flow = product.lab.flow("sub3"), product.lab.flow("sub2")
         ends.callback(neighbour.stop)
@@ -122,6 +125,7 @@ def test_a_dynamic_line_gets_its_tier_in_a_running_flow(product: Product) -> Non
             product.tier("line-2", plan)
             assert_at(flow.next_rate_kbps(), RATES[plan][0])
         assert_at(neighbour.next_rate_kbps(), 20_000)
+    assert wait_until(lambda: seen_by_snmp(product, "line-2") >= octets + 100 * MBIT // 8, 30)
     product.dynamic_at("home-20")
     assert product.sessions()[0]["session_id"] == session["session_id"]
     assert product.saved("acc2") == ""
@@ -133,9 +137,9 @@ def sent_by_acc1(product: Product) -> int:
     return int(product.lab.run("bng", "cat", "/sys/class/net/acc1/statistics/tx_bytes"))
 
 
-def seen_by_snmp(product: Product) -> int:
-    """Octets sent to sub1 as `subscriber show --live` tells them from SNMP."""
-    evidence = product.subscriber("line-1", "--live")["live"]["evidence"]["bng"]
+def seen_by_snmp(product: Product, service_id: str) -> int:
+    """Octets sent to a subscriber as `subscriber show --live` tells them from SNMP."""
+    evidence = product.subscriber(service_id, "--live")["live"]["evidence"]["bng"]
     assert evidence["read"], evidence["why_not"]
     return int(evidence["out_octets"])
 
@@ -191,6 +195,69 @@ def test_a_static_line_is_suspended_and_stopped(product: Product) -> None:
     assert ",UP" in product.lab.run("bng", "ip", "-o", "link", "show", "dev", "acc3")
     product.good("recover", "--wait")
     product.static_at("line-3", "home-20")
+    product.at_rest()
+
+
+def test_a_nas_that_is_silent_and_then_late(product: Product) -> None:
+    """Goal: no answer is an exception that names it, the rate read later settles it.
+
+    Method: the access agent is stopped during the CoA and goes on afterwards, when it finds the
+    requests in its socket.
+    """
+    product.tier("line-2", "home-50")
+    login(product)
+    (agent,) = (one["pid"] for one in product.lab.facts["daemons"] if one["name"] == "nas")
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        ended = product.run("service", "tier", "line-2", "home-100", "--yes")
+        assert ended.code == 4, ended.err
+        assert "no answer" in ended.err
+        assert product.kernel("acc2") == RATES["home-50"]
+        assert product.answer() == filter_id("home-100")
+        assert "session" in product.good("exceptions", "list")
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    assert wait_until(lambda: product.kernel("acc2") == RATES["home-100"], 20)
+    product.good("recover", "--wait")
+    product.dynamic_at("home-100")
+    product.at_rest()
+
+
+def test_two_terminals_on_one_bng(product: Product) -> None:
+    """Goal: two people at once never harm each other. Method: two processes, one device."""
+    product.tier("line-1", "home-50")
+    product.tier("line-3", "home-20")
+    commands = [
+        product.start("service", "tier", service_id, plan, "--yes")
+        for service_id, plan in (("line-1", "home-100"), ("line-3", "home-50"))
+    ]
+    told = [command.communicate()[1] for command in commands]
+    assert [command.returncode for command in commands] == [0, 0], told
+    product.good("recover", "--wait")
+    product.static_at("line-1", "home-100")
+    product.static_at("line-3", "home-50")
+    product.tier("line-3", "home-20")
+    product.at_rest()
+
+
+def test_a_line_changed_by_hand_is_refused(product: Product) -> None:
+    """Goal: what somebody else set is not touched. Method: `tc` by hand after the plan."""
+    product.tier("line-1", "home-50")
+    before = product.events("line-1")
+    planned = product.run("service", "tier", "line-1", "home-100", "--plan-only", "--json")
+    assert planned.code == 3
+    plan_id = json.loads(planned.out)["plan"]["plan_id"]
+    product.lab.set_rate("acc1", 33_000)
+    try:
+        assert product.run("device", "check").code == 3
+        stale = product.run("change", "apply", plan_id, "--yes")
+        assert (stale.code, "plan again" in stale.err) == (5, True)
+        drifted = product.run("service", "tier", "line-1", "home-100", "--yes")
+        assert (drifted.code, "50/10 Mbit/s" in drifted.err) == (5, True)
+        assert product.kernel("acc1") == (33_000, 10_000)
+        assert product.events("line-1") == before
+    finally:
+        product.lab.set_rate("acc1", 50_000)
     product.at_rest()
 
 
