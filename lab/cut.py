@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import event
@@ -97,16 +97,18 @@ class Edges:
 def install(edges: Edges) -> None:
     """Put edges around the ports of the program; its own code stays as it is."""
     _watch_commits(edges)
-    edges.around(Crew, "verb", lambda _crew, verb, handles: f"{verb} {','.join(sorted(handles))}")
-    edges.around(
-        Crew, "observe", lambda _crew, handles, **_more: f"read {','.join(sorted(handles))}"
-    )
+    edges.around(Crew, "verb", lambda _crew, verb, handles: f"{verb} {_names(handles)}")
+    edges.around(Crew, "observe", lambda _crew, handles, **_more: f"read {_names(handles)}")
     for kind, calls in ((CliSession, ("send", "save")), (NetconfSession, ("load", "commit"))):
         for call in calls:
             edges.around(
                 kind, call, lambda session, *_args, _call=call, **_more: _place(session, _call)
             )
     edges.around(office, "send_coa", lambda *_args: "coa")
+
+
+def _names(handles: Mapping[str, object]) -> str:
+    return ",".join(sorted(handles)) or "nothing"
 
 
 def _place(session: Any, call: str) -> str:

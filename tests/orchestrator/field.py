@@ -47,36 +47,42 @@ class Ended:
 
 
 class Cutter:
-    """Runs commands in forks of one warm process: an interpreter's start costs 1.5 s."""
+    """Runs commands in forks of one warm process: an interpreter's start costs 1.5 s.
+
+    That process is started when it is first needed.
+    """
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
+        self._process: subprocess.Popen[str] | None = None
+
+    def _warm(self) -> subprocess.Popen[str]:
+        self._process = self._process or subprocess.Popen(
             [sys.executable, "-m", "lab.cut", "--serve"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        return self._process
 
     def run(self, folder: Path, options: tuple[str, ...], words: tuple[str, ...]) -> Ended:
         """Run one command in a folder with options of `lab.cut`."""
         out = folder / "run"
         request = {"words": [*options, "--", *words], "cwd": str(folder), "out": str(out)}
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        code = json.loads(self._process.stdout.readline())["code"]
+        process = self._warm()
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        code = json.loads(process.stdout.readline())["code"]
         texts = [out.with_suffix(end).read_text("utf-8") for end in (".out", ".err")]
         return Ended(code=code, out=texts[0], err=texts[1])
 
     def close(self) -> None:
         """End the warm process."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.close()
-        self._process.stdout.close()
-        assert self._process.wait(PATIENCE_S) == 0
+        if self._process is not None:
+            self._process.communicate(timeout=PATIENCE_S)
+            assert self._process.returncode == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

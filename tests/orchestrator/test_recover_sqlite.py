@@ -21,7 +21,7 @@ from tests.orchestrator.field import Field
 SERVICES = 60
 
 
-def cut_tier(place: int, decided: bool, field: Field, service_id: str) -> None:  # noqa: FBT001
+def cut_tier(place: int, decided: bool, field: Field, service_id: str) -> None:
     ended = field.run("service", "tier", service_id, NEW, "--yes", at=str(place))
     assert ended.code == KILLED, ended.err
     recover(field)
