@@ -116,6 +116,7 @@ class Platform:
     coa: Callable[[Rate, Rate, bool], tuple[ReplyAttribute, ...]] | None = None
     session_read: Callable[[str], tuple[str, ...]] | None = None  # queries for one login
     session_parse: Callable[[str, tuple[str, ...]], tuple[AccessSession, ...]] | None = None
+    session_list: tuple[str, ...] = ()  # queries for all logins: session_parse("", replies)
     snmp_interface: Callable[[Objects], str] | None = None  # ifName/ifDescr of the subscriber
     # inverse and dead_man: lines that keep a service's section for the next boot, where the
     # box has no command that saves everything (transport_options["save"])

@@ -64,12 +64,21 @@ def drive_sessions(
     """Bring every live session to its rate; by change_id. Sends nothing that already is so."""
     found = _read(crew, tasks)
     endings: dict[str, Live] = {}
+    replies: dict[str, CoaReply] = {}
     for task in tasks:
         sessions = found[task.change_id]
         if isinstance(sessions, DeviceProblem):
             endings[task.change_id] = Live(ending="unreachable", text=str(sessions))
             continue
-        endings[task.change_id] = _drive_login(office, crew, set_id, devices, task, sessions)
+        ended = _drive_login(office, crew, set_id, devices[task.part.device], task, sessions)
+        if isinstance(ended, Live):
+            endings[task.change_id] = ended
+        else:
+            replies[task.change_id] = ended
+    asked = tuple(task for task in tasks if task.change_id in replies)
+    seen = _read(crew, asked)
+    for task in asked:
+        endings[task.change_id] = _after(task, replies[task.change_id], seen[task.change_id])
 
     def write(session: Session) -> None:
         for task in tasks:
@@ -120,16 +129,13 @@ def _drive_login(
     office: Office,
     crew: Crew,
     set_id: str,
-    devices: Mapping[str, Device],
+    device: Device,
     task: LiveTask,
     sessions: tuple[AccessSession, ...],
-) -> Live:
-    if not sessions:
-        return Live(ending="no session", text="not online: the next login gets the new rows")
-    if _at_goal(task, sessions):
-        return Live(ending="settled", text=f"live rate {task.rate}", rate=task.rate)
-    device = devices[task.part.device]
-    for session in sessions:
+) -> Live | CoaReply:
+    """Return the end where nothing is left to read, else the answer to what was sent last."""
+    reply: CoaReply | None = None
+    for session in () if _at_goal(task, sessions) else sessions:
         reply = _send(office, crew, device, session, task)
         _note_reply(office, set_id, task, session, reply)
         if reply.kind == "NAK" and reply.error_cause != SESSION_NOT_FOUND:
@@ -137,7 +143,11 @@ def _drive_login(
                 return Live(ending="exception", text=f"NAK {reply.error_cause}: {reply.text}")
             crew.may_send()
             reply = office.coa(device, session, (), "disconnect")
-    return _after(crew, task, reply)
+    if reply is not None:
+        return reply
+    if not sessions:
+        return Live(ending="no session", text="not online: the next login gets the new rows")
+    return Live(ending="settled", text=f"live rate {task.rate}", rate=task.rate)
 
 
 def _note_reply(
@@ -189,9 +199,10 @@ def _send(
     return reply
 
 
-def _after(crew: Crew, task: LiveTask, reply: CoaReply) -> Live:
-    """Read the session once more: an ACK is a hint, the rate it has is the truth."""
-    seen = _read(crew, (task,))[task.change_id]
+def _after(
+    task: LiveTask, reply: CoaReply, seen: tuple[AccessSession, ...] | DeviceProblem
+) -> Live:
+    """Judge by the session as it was read once more: an ACK is a hint, its rate is the truth."""
     said = "no answer" if reply.kind == "SILENCE" else reply.kind
     if isinstance(seen, DeviceProblem):
         return Live(ending="unreachable", text=f"{said}, and the session cannot be read: {seen}")

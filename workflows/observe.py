@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from device_templates import AccessSession, Objects, Platform, Reading, Section
 from inventory import DeviceProblem, Unreadable
 
@@ -15,6 +17,7 @@ from .participant import (
     classify,
 )
 
+FEW = 10  # up to here one query a login is cheaper than the list of all sessions
 NOT_READ = ItemSeen(running="UNREADABLE", startup="UNREADABLE")
 
 
@@ -24,11 +27,27 @@ def read_sections(wire: Wire, platform: Platform, objects: tuple[Objects, ...]) 
     return platform.parse("running", objects, replies)
 
 
-def read_sessions(wire: Wire, platform: Platform, login: str) -> tuple[AccessSession, ...]:
-    """Return the login's live sessions as the NAS shows them; none where it keeps no sessions."""
+def read_sessions(
+    wire: Wire, platform: Platform, logins: tuple[str, ...]
+) -> dict[str, tuple[AccessSession, ...]]:
+    """Return each login's live sessions as the NAS shows them; none where it keeps no sessions.
+
+    Many logins are looked up in the one list of all sessions, where the NAS has such a list.
+    """
     if platform.session_read is None or platform.session_parse is None:
-        return ()
-    return platform.session_parse(login, wire.ask(platform.session_read(login)))
+        return dict.fromkeys(logins, ())
+    if len(logins) > FEW and platform.session_list:
+        # somebody else's session that is not understood must not hide ours: then one by one
+        with contextlib.suppress(Unreadable):
+            listed: dict[str, list[AccessSession]] = {login: [] for login in logins}
+            for session in platform.session_parse("", wire.ask(platform.session_list)):
+                if session.login in listed:
+                    listed[session.login].append(session)
+            return {login: tuple(sessions) for login, sessions in listed.items()}
+    return {
+        login: platform.session_parse(login, wire.ask(platform.session_read(login)))
+        for login in logins
+    }
 
 
 def observe(wire: Wire, platform: Platform, handle: Handle, *, startup: bool = True) -> Observation:

@@ -182,10 +182,7 @@ class Crew:
     ) -> dict[str, dict[str, tuple[AccessSession, ...]] | DeviceProblem]:
         """Read the live sessions of these logins on each NAS."""
         return self._each(
-            frozenset(logins),
-            lambda wire, kind, name: {
-                login: read_sessions(wire, kind, login) for login in logins[name]
-            },
+            frozenset(logins), lambda wire, kind, name: read_sessions(wire, kind, logins[name])
         )
 
     def send_profiles(self, lines: Mapping[str, tuple[str, ...]]) -> dict[str, Reply]:

@@ -66,6 +66,7 @@ PLATFORM = Platform(
     coa=radius.coa,
     session_read=radius.session_read,
     session_parse=radius.session_parse,
+    session_list=radius.SESSION_LIST,
     snmp_interface=_snmp_interface,
     dictionary=str(Path(__file__).parent / "dictionary"),
     note="If this program dies, the router itself goes back when the confirm window ends.",

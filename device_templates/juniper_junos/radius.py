@@ -10,6 +10,7 @@ from inventory import UNKNOWN_RATE, BadField, Rate
 
 from .reading import PLATFORM_NAME
 
+SESSION_LIST = ("rpc:get-subscribers extensive=",)
 SERVICE = "bandmaster"  # the dynamic profile that takes (down, up) as its two parameters
 _ACTIVATE = "ERX-Service-Activate:1"
 _DEACTIVATE = "ERX-Service-Deactivate"
@@ -49,15 +50,17 @@ def session_read(login: str) -> tuple[str, ...]:
 
 
 def session_parse(login: str, replies: tuple[str, ...]) -> tuple[AccessSession, ...]:
-    """Return the login's sessions; Unreadable for anything but a subscribers-information.
+    """Return the login's sessions, or with login "" everybody's.
 
+    Raises Unreadable for anything but a subscribers-information.
     The rate is that of the session's one active service of ours (the shape is [K]); none, or two
     that disagree, is a rate that is not known.
     """
     root = xml_root(PLATFORM_NAME, replies[0], "subscribers-information")
     sessions = []
     for row in below(root, "subscriber"):
-        if first_text(row, "user-name") != login:
+        user = first_text(row, "user-name")
+        if not user or login not in ("", user):
             continue
         identity = first_text(row, "radius-accounting-id")
         if not identity:
@@ -67,7 +70,7 @@ def session_parse(login: str, replies: tuple[str, ...]) -> tuple[AccessSession, 
         sessions.append(
             AccessSession(
                 acct_session_id=identity,
-                login=login,
+                login=user,
                 rate=rates.pop() if len(rates) == 1 else UNKNOWN_RATE,
                 interface=first_text(row, "interface"),
                 address=first_text(row, "ip-address"),
