@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -64,6 +67,14 @@ def _sqlite_engine(url: str) -> Engine:
     engine = create_engine(
         url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}
     ).execution_options(schema_translate_map={"radius": None})
+
+    @event.listens_for(engine, "do_connect")
+    def _make_private(_d: object, _record: object, given: list[Any], _named: object) -> None:
+        # passwords of logins lie in it: SQLite alone would let the umask say who can read them
+        path = str(given[0])
+        if not path.startswith((":memory:", "file:")) and not Path(path).exists():
+            with suppress(OSError):  # SQLite then says in its own words why it cannot
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
     @event.listens_for(engine, "connect")
     def _connect(connection: object, _record: object) -> None:
