@@ -1,0 +1,1 @@
+"""The security checklist as tests: secrets, SQL, files."""
