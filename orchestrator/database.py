@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 from sqlmodel import Session
 
 from inventory import DatabaseProblem, WrongUse
@@ -123,12 +123,16 @@ def named_problems() -> Iterator[None]:
         said = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
         raise DatabaseProblem("database", said, _remedy(said)) from error
     except DBAPIError as error:
+        if type(error) is DatabaseError:  # SQLite of a file that holds something else
+            raise DatabaseProblem("database", str(error.orig), _remedy("not a database")) from error
         if error.connection_invalidated:
             raise DatabaseProblem("database", "the connection was lost", _remedy("")) from error
         raise
 
 
 def _remedy(said: str) -> str:
+    if "not a database" in said:
+        return "Name another file in database_url: this one is not overwritten."
     if "locked" in said:
         return "Another process is writing for too long: find it, or try again."
     if "full" in said or "space" in said:

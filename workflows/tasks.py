@@ -20,7 +20,7 @@ from inventory import Device, DeviceProblem, SnmpTarget, nornir_inventory
 
 from .observe import NOT_READ, observe, read_sections, read_sessions
 from .participant import Handle, Observation, Reply, Resolver, Wire, WireContext
-from .transports import SnmpEvidence, connect, read_evidence
+from .transports import SnmpEvidence, connect, preload, read_evidence
 
 WIRE = "bandmaster_wire"
 T = TypeVar("T")
@@ -92,6 +92,7 @@ class Crew:
         self._fence = fence
         self._undrained: set[str] = set()
         ConnectionPluginRegister.register(WIRE, WireConnection)
+        preload(platform(device.platform) for device in devices)
         hosts = nornir_inventory(devices)
         for device in devices:
             hosts.hosts[device.name].connection_options[WIRE] = ConnectionOptions(

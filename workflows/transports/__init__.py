@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from types import ModuleType
 
@@ -23,6 +24,7 @@ __all__ = [
     "connect",
     "enroll",
     "enrolled",
+    "preload",
     "read_evidence",
     "scan",
     "send_coa",
@@ -39,6 +41,16 @@ def connect(context: WireContext, platform: Platform) -> Wire:
     """
     wire: Wire = _module(platform.transport).connect(context, platform)
     return wire
+
+
+def preload(platforms: Iterable[Platform]) -> None:
+    """Import the libraries behind these platforms, in the calling thread.
+
+    PyEZ walks through all loaded modules while it is imported; another thread that imports
+    something at that moment would break it.
+    """
+    for name in sorted({platform.transport for platform in platforms}):
+        _module(name)
 
 
 def _module(name: str) -> ModuleType:
