@@ -251,10 +251,10 @@ class _Trial:
 
     def decide(self, seen: Mapping[str, Observation], refusals: dict[str, str]) -> str:
         """Return the durable verdict. A lost answer to COMMIT is settled by an ABORT row (W8)."""
+        if not refusals and not self.interrupts.requested:
+            self._extend(refusals)
         if not refusals and self.interrupts.requested:
             refusals["*"] = "stopped by a person before the decision"
-        if not refusals:
-            self._extend(refusals)
         # a worker that slept past its lease decides nothing: who took over may have begun to
         self.crew.may_send()
         if not refusals:

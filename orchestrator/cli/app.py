@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -71,6 +72,7 @@ lab.add(app)
 
 def main() -> None:
     """Entry point: ends the process with the exit code of what became of the command."""
+    _have_streams()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     quiet(debug=_take_debug(sys.argv[1:])[0])
@@ -80,6 +82,13 @@ def main() -> None:
     except BrokenPipeError:
         drop(sys.stdout)
     sys.exit(code)
+
+
+def _have_streams() -> None:
+    """Open what the caller has closed: the store's file would get its number, and our words."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def run(arguments: list[str]) -> int:
