@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from .recover import outcomes, recover
 from .rows import ChangeRow, HoldRow, OrderRow, PlanRow
 
 RERUNS = 2
+LINE_S = 0.05  # a slow box's time for one line; loopback emulators take a fifth of it
 
 
 def load_plan(session: Session, plan_id: str) -> tuple[ChangePlan, PlanRow]:
@@ -57,7 +59,7 @@ def apply_plan(
     with writing(office.engine) as session:
         session.get_one(PlanRow, plan_id).status = "applied"
     limit = set_max or office.settings.set_max
-    for part in cut(left, limit):
+    for part in cut(left, limit, office.settings.revert_after_s / 2):
         results += _run_part(office, interrupts, plan, part)
         if interrupts.requested:
             break
@@ -68,14 +70,29 @@ def apply_plan(
     )
 
 
-def cut(items: tuple[PlanItem, ...], limit: int) -> tuple[tuple[PlanItem, ...], ...]:
-    """Sort by (BNG, OLT, service) and cut after `limit` services (D2)."""
+def cut(
+    items: tuple[PlanItem, ...], limit: int, prepare_s: float
+) -> tuple[tuple[PlanItem, ...], ...]:
+    """Sort by (BNG, OLT, service) and cut into sets (D2).
+
+    A set ends after `limit` services, or where one of its devices would take longer than
+    `prepare_s` to prepare: a revert timer must not run out under the slowest of them.
+    """
 
     def place(item: PlanItem) -> tuple[tuple[str, ...], str]:
         return (tuple(part.device for part in item.devices), item.order.service_id)
 
-    ordered = sorted(items, key=place)
-    return tuple(tuple(ordered[at : at + limit]) for at in range(0, len(ordered), limit))
+    parts: list[list[PlanItem]] = []
+    spent: Counter[str] = Counter()
+    for item in sorted(items, key=place):
+        lines = Counter({part.device: len(part.item.forward) for part in item.devices})
+        longest = max((spent + lines).values(), default=0) * LINE_S
+        if not parts or len(parts[-1]) >= limit or longest > prepare_s:
+            parts.append([])
+            spent = Counter()
+        parts[-1].append(item)
+        spent += lines
+    return tuple(tuple(part) for part in parts)
 
 
 def _check_row(session: Session, row: PlanRow) -> None:
