@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,40 @@ def heard() -> Iterator[_Heard]:
     root.handlers[:] = handlers
 
 
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """Runs commands, and looks at everything that is shown and logged meanwhile."""
+
+    guarded: Guarded
+    heard: _Heard
+
+    def run(self, *arguments: str, code: int, quoted: bool = False) -> Told:
+        """Run a command; `quoted` = a device quotes the password, as a library's log then does."""
+        told = self.guarded.desk.run(*arguments)
+        assert told.code == code, told.text
+        assert "bug in bandmaster" not in told.text, told.text
+        assert self.guarded.leaks(told.text) == [], told.text
+        assert quoted or [line for line in self.heard.lines if self.guarded.leaks(line)] == []
+        self.heard.lines.clear()
+        return told
+
+
+LOOKS = (
+    ("change", "list", "--json"),
+    ("device", "list", "--json"),
+    ("device", "show", BNG, "--json"),
+    ("device", "show", BNG),
+    ("device", "check", "--json"),
+    ("subscriber", "show", ONE, "--json"),
+    ("find", "1001", "--json"),
+    ("ledger", "tail"),
+    ("ledger", "export"),
+    ("ledger", "verify", "--deep"),
+    ("plan", "list", "--json"),
+    ("db", "upgrade"),
+)
+
+
 def test_no_secret_leaves_its_store(
     guarded: Guarded, heard: _Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,21 +100,29 @@ def test_no_secret_leaves_its_store(
     All libraries log at DEBUG. Where a device itself quotes a password, a library's DEBUG lines
     hold it as received; nothing shows those, and everything that is shown or kept is looked at.
     """
-    desk = guarded.desk
-
-    def run(*arguments: str, code: int, quoted: bool = False) -> Told:
-        told = desk.run(*arguments)
-        assert told.code == code, told.text
-        assert "bug in bandmaster" not in told.text, told.text
-        assert guarded.leaks(told.text) == [], told.text
-        assert quoted or [line for line in heard.lines if guarded.leaks(line)] == []
-        heard.lines.clear()
-        return told
-
+    run = _Listener(guarded, heard).run
     run("service", "tier", ONE, "fiber-500", "--plan-only", "--json", "--debug", code=3)
     changed = run(*tier(ONE, "fiber-500", "--json"), code=0)
     change_id = re.findall(r"c-[0-9a-f]{16}", changed.err)[0]
-    quoting = f"bad password {DEVICE}"
+    _quoting_devices(guarded, run)
+    _dispute(guarded, run)
+    for words in (*LOOKS, ("change", "show", change_id), ("change", "show", change_id, "--json")):
+        run(*words, code=0)
+    doctor = guarded.desk.run("doctor", "--json")
+    assert guarded.leaks(doctor.text) == []
+    assert "password" not in doctor.out  # every reference was resolved, none is told
+    monkeypatch.setenv("BM_DEVICE_PASSWORD", WRONG)
+    run(*tier(ONE, "fiber-1000", "--debug"), code=1)
+    run("device", "check", "--debug", code=1)
+    monkeypatch.delenv("BM_DEVICE_PASSWORD")
+    run(*tier(ONE, "fiber-1000", "--debug"), code=2)
+    assert heard.names >= {"paramiko", "ncclient", "netmiko", "nornir", "sqlalchemy"}
+    _look_at_what_is_kept(guarded)
+
+
+def _quoting_devices(guarded: Guarded, run: Callable[..., Told]) -> None:
+    """Devices that refuse and quote our password."""
+    desk, quoting = guarded.desk, f"bad password {DEVICE}"
     desk.control(OLT, "fault", verb="service-port 1001*", kind="refuse", arg=f"Failure: {quoting}")
     refusal = run(*tier(ONE, "fiber-1000", "--debug"), code=1, quoted=True)
     assert "bad password ***" in refusal.err
@@ -88,44 +131,26 @@ def test_no_secret_leaves_its_store(
     desk.control(BNG, "fault", verb="get-configuration", kind="refuse", arg=quoting)
     run(*tier(TWO, "fiber-500", "--debug"), code=1, quoted=True)
     desk.control(BNG, "clear")
-    desk.control(BNG, "fault", verb="CoA-Request", kind="refuse", arg="404", count=9)
+
+
+def _dispute(guarded: Guarded, run: Callable[..., Told]) -> None:
+    """A NAS that refuses the CoA, an exception, its answer, and recovery."""
+    guarded.desk.control(BNG, "fault", verb="CoA-Request", kind="refuse", arg="404", count=9)
     disputed = run(*tier(TWO), code=4)
     exception = re.findall(r"x-[0-9a-f]{16}", disputed.err)[0]
     run("exceptions", "show", exception, "--json", code=0)
-    desk.control(BNG, "clear")
+    guarded.desk.control(BNG, "clear")
     run("exceptions", "resolve", exception, "retry", code=0)
     run("recover", "--wait", "--json", code=0)
-    for words in (
-        ("change", "list", "--json"),
-        ("change", "show", change_id),
-        ("change", "show", change_id, "--json"),
-        ("device", "list", "--json"),
-        ("device", "show", BNG, "--json"),
-        ("device", "show", BNG),
-        ("device", "check", "--json"),
-        ("subscriber", "show", ONE, "--json"),
-        ("find", "1001", "--json"),
-        ("ledger", "tail"),
-        ("ledger", "export"),
-        ("ledger", "verify", "--deep"),
-        ("plan", "list", "--json"),
-        ("db", "upgrade"),
-    ):
-        run(*words, code=0)
-    assert desk.run("doctor", "--json").code in (0, 1)
 
-    monkeypatch.setenv("BM_DEVICE_PASSWORD", WRONG)
-    run(*tier(ONE, "fiber-1000", "--debug"), code=1)
-    run("device", "check", "--debug", code=1)
-    monkeypatch.delenv("BM_DEVICE_PASSWORD")
-    run(*tier(ONE, "fiber-1000", "--debug"), code=2)
 
-    assert heard.names >= {"paramiko", "ncclient", "netmiko", "nornir", "sqlalchemy"}
-    rows = {name: "\n".join(found) for name, found in desk.world()[0].items()}
+def _look_at_what_is_kept(guarded: Guarded) -> None:
+    """Every row of every table, and every file of the folder."""
+    rows = {name: "\n".join(found) for name, found in guarded.desk.world()[0].items()}
     assert LOGIN in rows["radcheck"]
     assert {name for name, text in rows.items() if guarded.leaks(text)} == AT_HOME
     assert "bad password ***" in rows["journal_step"]
-    for path in desk.folder.rglob("*"):
+    for path in guarded.desk.folder.rglob("*"):
         if path.is_file() and path.name not in STORES and "bandmaster.db" not in path.name:
             assert guarded.leaks(path.read_text("utf-8", errors="replace")) == [], path
 
