@@ -75,6 +75,8 @@ def main() -> None:
     picture = console.export_svg(title="bandmaster")
     # the picture must stand alone: no font is fetched from anywhere
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+    # not every viewer keeps the spaces at the beginning of a line by itself
+    picture = picture.replace("<svg ", '<svg xml:space="preserve" ', 1)
     Path(out).write_text(picture, encoding="utf-8")
 
 

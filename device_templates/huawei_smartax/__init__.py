@@ -52,5 +52,5 @@ PLATFORM = Platform(
     owned=writing.owned,
     profile_lines=writing.profile_lines,
     profile_owned=writing.profile_owned,
-    note="If this program dies, the OLT keeps what it was told until recovery runs.",
+    note="If we crash, the OLT keeps what it was told until recovery runs.",
 )

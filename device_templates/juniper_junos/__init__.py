@@ -69,5 +69,5 @@ PLATFORM = Platform(
     session_list=radius.SESSION_LIST,
     snmp_interface=_snmp_interface,
     dictionary=str(Path(__file__).parent / "dictionary"),
-    note="If this program dies, the router itself goes back when the confirm window ends.",
+    note="If we crash, the router goes back by itself when its revert timer ends.",
 )

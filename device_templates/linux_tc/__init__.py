@@ -65,5 +65,5 @@ PLATFORM = Platform(
     session_read=reading.session_read,
     session_parse=reading.session_parse,
     snmp_interface=_snmp_interface,
-    note="If this program dies, a job on the box restores the old rates; a reboot ends the job.",
+    note="If we crash, a job on the box restores the old rates (a reboot ends the job).",
 )

@@ -10,6 +10,8 @@ from . import desk
 from .options import JsonFlag, command, new_group
 from .output import data, plain, say, show, table, utc
 
+COLUMNS = ("seq", "recorded", "type", "service", "after it", "change", "by")
+
 if TYPE_CHECKING:
     from billing_bridge import Head, LedgerEvent
 
@@ -47,35 +49,40 @@ def tail(
     if json:
         data(events)
     elif events:
-        table(
-            ("seq", "recorded", "type", "service", "account", "after it", "money", "change", "by"),
-            [_row(event) for event in events],
-        )
+        # the account stands in --json: with it a line would not fit a terminal
+        columns: tuple[str, ...] = COLUMNS
+        rows = [_row(event) for event in events]
+        if any(event.currency for event in events):
+            columns = (*columns, "money")
+            rows = [(*row, _money(event)) for row, event in zip(rows, events, strict=True)]
+        table(columns, rows)
     else:
         say("The ledger holds nothing there.")
 
 
 def _row(event: LedgerEvent) -> tuple[str, ...]:
-    from inventory import money_text
     from orchestrator.journal import short
 
     payload = event.payload
     after = f"{payload.get('plan', '')} {payload.get('state', '')}".strip()
-    money = "-"
-    if event.currency:
-        money = money_text(event.amount_minor, event.currency, event.exponent)
     change = short(event.change_id, "c") if event.change_id else "-"
     return (
         str(event.seq),
         utc(event.recorded_at),
         event.type,
         event.service_id,
-        event.account_id,
         after or "-",
-        money,
         change,
         event.actor,
     )
+
+
+def _money(event: LedgerEvent) -> str:
+    from inventory import money_text
+
+    if not event.currency:
+        return "-"
+    return money_text(event.amount_minor, event.currency, event.exponent)
 
 
 def verify(

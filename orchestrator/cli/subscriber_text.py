@@ -57,7 +57,7 @@ def _service(one: ServiceView, live: LiveView | None) -> list[str]:
         lines.append(
             _line(
                 "exception",
-                paint(f"{short(row.exception_id, 'x')} {row.participant}: {row.cause}", "warn"),
+                paint(f"{short(row.exception_id, 'x')} {row.cause}: {row.seen}", "warn"),
             )
         )
     return [*lines, *_changes(one), *_events(one)]
