@@ -20,6 +20,7 @@ from .office import Office
 Ending = Literal["settled", "no session", "exception", "unreachable"]
 
 TOLD_ONE_BY_ONE = 10  # more sessions than that are a flood on a screen
+NOTED_TOGETHER = 50  # answers in one transaction: each one waits for the disk
 TRIES_506 = 3  # Resources Unavailable: the NAS says itself that it may work in a moment
 SESSION_NOT_FOUND = 503
 RESOURCES_UNAVAILABLE = 506
@@ -44,6 +45,9 @@ class Live:
     rate: Rate = UNKNOWN_RATE
 
 
+Said = tuple[LiveTask, AccessSession, CoaReply]
+
+
 def live_task(change_id: str, item: PlanItem, *, back: bool) -> tuple[LiveTask, ...]:
     """Return the session's share of a change (`back`: of its reversal); none without a login."""
     if not item.session:
@@ -62,19 +66,7 @@ def drive_sessions(
     tasks: tuple[LiveTask, ...],
 ) -> dict[str, Live]:
     """Bring every live session to its rate; by change_id. Sends nothing that already is so."""
-    found = _read(crew, tasks)
-    endings: dict[str, Live] = {}
-    replies: dict[str, CoaReply] = {}
-    for task in tasks:
-        sessions = found[task.change_id]
-        if isinstance(sessions, DeviceProblem):
-            endings[task.change_id] = Live(ending="unreachable", text=str(sessions))
-            continue
-        ended = _drive_login(office, crew, set_id, devices[task.part.device], task, sessions)
-        if isinstance(ended, Live):
-            endings[task.change_id] = ended
-        else:
-            replies[task.change_id] = ended
+    endings, replies = _send_all(office, crew, set_id, devices, tasks)
     asked = tuple(task for task in tasks if task.change_id in replies)
     seen = _read(crew, asked)
     for task in asked:
@@ -97,6 +89,36 @@ def drive_sessions(
     keep_story(office.engine, write)
     _tell(office, tasks, endings)
     return endings
+
+
+def _send_all(
+    office: Office,
+    crew: Crew,
+    set_id: str,
+    devices: Mapping[str, Device],
+    tasks: tuple[LiveTask, ...],
+) -> tuple[dict[str, Live], dict[str, CoaReply]]:
+    """Return the ends that are known by now, and the answers that a reading must prove."""
+    found = _read(crew, tasks)
+    endings: dict[str, Live] = {}
+    replies: dict[str, CoaReply] = {}
+    said: list[Said] = []
+    try:
+        for task in tasks:
+            sessions = found[task.change_id]
+            if isinstance(sessions, DeviceProblem):
+                endings[task.change_id] = Live(ending="unreachable", text=str(sessions))
+                continue
+            ended = _drive_login(office, crew, devices[task.part.device], task, sessions, said)
+            if isinstance(ended, Live):
+                endings[task.change_id] = ended
+            else:
+                replies[task.change_id] = ended
+            if len(said) >= NOTED_TOGETHER:
+                _note_replies(office, set_id, said)
+    finally:
+        _note_replies(office, set_id, said)
+    return endings, replies
 
 
 def _tell(office: Office, tasks: tuple[LiveTask, ...], endings: Mapping[str, Live]) -> None:
@@ -128,16 +150,16 @@ def _read(
 def _drive_login(
     office: Office,
     crew: Crew,
-    set_id: str,
     device: Device,
     task: LiveTask,
     sessions: tuple[AccessSession, ...],
+    said: list[Said],
 ) -> Live | CoaReply:
     """Return the end where nothing is left to read, else the answer to what was sent last."""
     reply: CoaReply | None = None
     for session in () if _at_goal(task, sessions) else sessions:
         reply = _send(office, crew, device, session, task)
-        _note_reply(office, set_id, task, session, reply)
+        said.append((task, session, reply))
         if reply.kind == "NAK" and reply.error_cause != SESSION_NOT_FOUND:
             if not task.part.disconnect_if_needed or task.gone:
                 return Live(ending="exception", text=f"NAK {reply.error_cause}: {reply.text}")
@@ -150,23 +172,26 @@ def _drive_login(
     return Live(ending="settled", text=f"live rate {task.rate}", rate=task.rate)
 
 
-def _note_reply(
-    office: Office, set_id: str, task: LiveTask, session: AccessSession, reply: CoaReply
-) -> None:
-    def write(store: Session) -> None:
-        note(
-            store,
-            set_id,
-            "coa",
-            task.part.device,
-            change=task.change_id,
-            acct_session_id=session.acct_session_id,
-            action="disconnect" if task.gone else "coa",
-            answer=reply.kind,
-            error_cause=reply.error_cause,
-        )
+def _note_replies(office: Office, set_id: str, said: list[Said]) -> None:
+    """Write down what was sent and answered, and begin a new page."""
 
-    keep_story(office.engine, write)
+    def write(store: Session) -> None:
+        for task, session, reply in said:
+            note(
+                store,
+                set_id,
+                "coa",
+                task.part.device,
+                change=task.change_id,
+                acct_session_id=session.acct_session_id,
+                action="disconnect" if task.gone else "coa",
+                answer=reply.kind,
+                error_cause=reply.error_cause,
+            )
+
+    if said:
+        keep_story(office.engine, write)
+        said.clear()
 
 
 def _at_goal(task: LiveTask, sessions: tuple[AccessSession, ...]) -> bool:

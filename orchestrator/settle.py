@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import update
@@ -28,9 +28,10 @@ from .journal import (
 )
 from .live import Live, drive_sessions, live_task
 from .office import Office
-from .rows import ChangeRow, ParticipantRow
+from .rows import ChangeRow, ExceptionRow, ParticipantRow
 
 DECISION_TRIES = 3
+SETTLED = ("settled", "no session")  # ends of a live session that ask for nothing more
 # which way a change's outcome points once it is closed: only a person's "retry" drives it again
 STANDS = {"done": "COMMITTED", "aborted": "ABORTED", "reversed": "REVERSED"}
 
@@ -83,14 +84,20 @@ class _Pass:
     changes: tuple[ChangeRow, ...]
     devices: dict[tuple[str, str], Arrived | Stuck] = field(default_factory=dict)
     sessions: dict[str, Live] = field(default_factory=dict)
+    carried: dict[str, frozenset[str]] = field(init=False)  # services by device
+
+    def __post_init__(self) -> None:
+        self.carried = {
+            name: frozenset(item.service_id for item in handle.items)
+            for name, handle in self.opened.handles.items()
+        }
 
     def of_change(self, change: ChangeRow) -> dict[str, Arrived | Stuck]:
         """What became of the devices that carry this change's service."""
         return {
             name: found
             for (name, goal), found in self.devices.items()
-            if goal == _goal(change)
-            and change.service_id in {item.service_id for item in self.opened.handles[name].items}
+            if goal == _goal(change) and change.service_id in self.carried[name]
         }
 
 
@@ -194,13 +201,28 @@ def _write_down(office: Office, found: _Pass, *, closing: bool) -> None:
     with writing(office.engine) as session:
         now = database_now(session)
         _mark_arrivals(session, found, now)
+        _settle_sessions(session, found, now)
+        doubted = _open_exceptions(session, opened.set_id)
+        excused: dict[str, bool] = {}
+        reached = []
         for change in found.changes:
-            excused, unreachable = _excuse(session, opened, found, change)
-            if unreachable or change.state == "CLOSED":
-                continue
-            _mark_applied(session, opened, change, now)
+            excused[change.change_id], unreachable = _excuse(session, found, change, doubted)
+            if not unreachable and change.state != "CLOSED":
+                reached.append(change)
+        _mark_applied(session, opened, reached, now)
+        for change in reached:
             if closing or change.state == "ABORTED":
-                _close(session, opened, change, now, excused=excused)
+                _close(session, opened, change, now, excused=excused[change.change_id])
+
+
+def _open_exceptions(session: Session, set_id: str) -> frozenset[tuple[str, str]]:
+    """Return the (change_id, participant) of the set's open exceptions: mostly there are none."""
+    rows = session.exec(
+        select(ExceptionRow.change_id, ExceptionRow.participant).where(
+            col(ExceptionRow.set_id) == set_id, col(ExceptionRow.resolved_at).is_(None)
+        )
+    )
+    return frozenset((change_id, participant) for change_id, participant in rows)
 
 
 def _mark_arrivals(session: Session, found: _Pass, now: dt.datetime) -> None:
@@ -218,14 +240,15 @@ def _mark_arrivals(session: Session, found: _Pass, now: dt.datetime) -> None:
 
 
 def _excuse(
-    session: Session, opened: OpenSet, found: _Pass, change: ChangeRow
+    session: Session, found: _Pass, change: ChangeRow, doubted: frozenset[tuple[str, str]]
 ) -> tuple[bool, bool]:
     """Open or settle this change's exceptions; say whether any is open and whether one is away."""
-    item = opened.items[change.change_id]
+    item = found.opened.items[change.change_id]
     excused = unreachable = False
     for name, ended in found.of_change(change).items():
         if isinstance(ended, Arrived):
-            resolve_settled(session, change, name)
+            if (change.change_id, name) in doubted:
+                resolve_settled(session, change, name)
             continue
         open_exception(session, change, item, name, ended.cause, ended.reason)
         excused = True
@@ -234,9 +257,9 @@ def _excuse(
     live = found.sessions.get(change.change_id)
     if live is not None and item.session:
         name = session_name(change.change_id)
-        if live.ending in ("settled", "no session"):
-            resolve_settled(session, change, name)
-            _settle_session(session, opened, change)
+        if live.ending in SETTLED:
+            if (change.change_id, name) in doubted:
+                resolve_settled(session, change, name)
         else:
             cause = "unreachable" if live.ending == "unreachable" else "session"
             open_exception(session, change, item, name, cause, live.text)
@@ -245,23 +268,31 @@ def _excuse(
     return excused, unreachable
 
 
-def _settle_session(session: Session, opened: OpenSet, change: ChangeRow) -> None:
+def _settle_sessions(session: Session, found: _Pass, now: dt.datetime) -> None:
+    names = [
+        session_name(change_id)
+        for change_id, live in found.sessions.items()
+        if live.ending in SETTLED
+    ]
+    if not names:
+        return
     session.execute(
         update(ParticipantRow)
         .where(
-            col(ParticipantRow.set_id) == opened.set_id,
-            col(ParticipantRow.name) == session_name(change.change_id),
+            col(ParticipantRow.set_id) == found.opened.set_id, col(ParticipantRow.name).in_(names)
         )
-        .values(settled=True, at_goal_since=database_now(session))
+        .values(settled=True, at_goal_since=now)
     )
 
 
-def _mark_applied(session: Session, opened: OpenSet, change: ChangeRow, now: dt.datetime) -> None:
-    if change.applied_at is None:
-        values = {"applied_at": now}
-        if change.state == "COMMITTED":
-            values["outcome"] = "done"  # type: ignore[assignment]
-        move(session, (change.change_id,), opened.epoch, change.state, **values)
+def _mark_applied(
+    session: Session, opened: OpenSet, changes: Sequence[ChangeRow], now: dt.datetime
+) -> None:
+    fresh = [change for change in changes if change.applied_at is None]
+    for state in sorted({change.state for change in fresh}):
+        change_ids = tuple(change.change_id for change in fresh if change.state == state)
+        values = {"outcome": "done"} if state == "COMMITTED" else {}
+        move(session, change_ids, opened.epoch, state, applied_at=now, **values)
 
 
 def _close(
