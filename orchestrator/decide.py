@@ -117,7 +117,7 @@ def _effective(
     """
     plan = plans.get(item.before.plan_code)
     by_second = plan is not None and plan.proration == "second"
-    return began if by_second and not is_more(item) else now
+    return began if by_second and not item.gives_more() else now
 
 
 def abort_set(session: Session, opened: OpenSet, refusals: Mapping[str, str]) -> None:
@@ -201,7 +201,7 @@ def shift_effect(
         plan.proration == "second"
         or local_date(verified_at, account.time_zone) > local_date(decided_at, account.time_zone)
     )
-    if not later or not is_more(item) or item.order.reverses:
+    if not later or not item.gives_more() or item.order.reverses:
         return ()
     before = services_many(session, [change.service_id])[0]
     began = verified_at if item.order.kind == "activate" else before.active_since
@@ -250,14 +250,7 @@ def adopt(
     """
     if not adoptions:
         return ()
-    now = database_now(session)
-    for adoption in adoptions:
-        if adoption.active_since > now:
-            raise WrongUse(
-                adoption.service_id,
-                f"cannot have been active since {adoption.active_since:%Y-%m-%d}: not yet",
-                "Leave active_since out, and activate it when its time comes.",
-            )
+    _refuse_future(session, adoptions)
     before = services_many(session, [adoption.service_id for adoption in adoptions])
     tiers = {tier.code: tier for tier in list_tiers(session)}
     plans = {plan.code: plan for plan in list_plans(session)}
@@ -294,11 +287,15 @@ def adopt(
     return append(session, events, database_now(session))
 
 
-def is_more(item: PlanItem) -> bool:
-    """Say whether the subscriber gets more after the change than before: an upgrade or a start."""
-    if item.after.state != "active":
-        return False
-    return item.before.state != "active" or item.after.rate > item.before.rate
+def _refuse_future(session: Session, adoptions: Sequence[Adoption]) -> None:
+    now = database_now(session)
+    for adoption in adoptions:
+        if adoption.active_since > now:
+            raise WrongUse(
+                adoption.service_id,
+                f"cannot have been active since {adoption.active_since:%Y-%m-%d}: not yet",
+                "Leave active_since out, and activate it when its time comes.",
+            )
 
 
 def _after(service: Service, item: PlanItem, now: dt.datetime, account: Account) -> Service:

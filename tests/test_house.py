@@ -14,7 +14,6 @@ MODULE_LINES, TEST_MODULE_LINES, FUNCTION_LINES = 400, 500, 50
 # What is longer, and how long: a ratchet, numbers here only ever go down.
 LONG_MODULES: dict[str, int] = {}
 LONG_FUNCTIONS = {
-    "orchestrator/decide.py:adopt": 52,
     "orchestrator/migrations/versions/0002_radius.py:_radacct": 63,
     "orchestrator/migrations/versions/0003_ledger.py:_billing_event": 88,
 }

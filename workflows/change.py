@@ -118,6 +118,12 @@ class PlanItem:
     price_version_id: str  # only where the plan's price policy is `pinned` (D11)
     priced_for_date: dt.date
 
+    def gives_more(self) -> bool:
+        """Say whether the subscriber gets more after it than before: an upgrade or a start."""
+        if self.after.state != "active":
+            return False
+        return self.before.state != "active" or self.after.rate > self.before.rate
+
     def item_hash(self) -> str:
         """Digest of everything in the item; re-runs prove by it that they are a subset (D2)."""
         return digest(_ITEM.dump_python(self, mode="json"))

@@ -218,6 +218,8 @@ def enroll_key(
         say(f"{name}: enrolled {was}")
         say(f"{' ' * len(name)}  shows    {new.fingerprint} ({new.kind})")
         if fingerprint:
+            if fingerprint != new.fingerprint:
+                say(f"{name}: that is not the fingerprint you gave, {fingerprint}.")
             return fingerprint == new.fingerprint
         if [key.fingerprint for key in old] == [new.fingerprint]:
             return True

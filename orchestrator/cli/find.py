@@ -10,6 +10,8 @@ from . import desk
 from .options import JsonFlag, command
 from .output import data, say, table
 
+LONGEST = 200  # nothing that can be found is longer
+
 
 def add(app: typer.Typer) -> None:
     """Add the command to the tree."""
@@ -23,9 +25,11 @@ def find(
     json: JsonFlag = False,
 ) -> None:
     """Search by service, account, login, device, port, ONU."""
-    from inventory import find_text
+    from inventory import WrongUse, find_text
     from orchestrator.database import reading
 
+    if len(text) > LONGEST:
+        raise WrongUse("find", f"takes at most {LONGEST} characters, got {len(text)}")
     with desk.store() as (_settings, engine), reading(engine) as session:
         hits = find_text(session, text)
     if json:

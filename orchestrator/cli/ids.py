@@ -40,7 +40,7 @@ def resolve(session: Session, letters: str, text: str) -> tuple[str, str]:
     what = " or ".join(NAMES[letter] for letter in kinds)
     if not found:
         see = _LISTS.get(kinds[0], "bandmaster change list")
-        raise UnknownName(text, f"is not a {what}", f"See: {see}")
+        raise UnknownName(text, f"is no {what}", f"See: {see}")
     shown = ", ".join(f"{letter}-{identifier}" for letter, identifier in found[:_SHOWN])
     more = " and more" if len(found) > _SHOWN else ""
     raise WrongUse(text, f"could be any of {shown}{more}", "Type more of it.")

@@ -251,7 +251,7 @@ def test_identifiers_are_prefixes(shell: Shell) -> None:
                 resolve(session, "p", text)
         with pytest.raises(WrongUse, match="is a change plan, here a change is needed"):
             resolve(session, "c", short(first, "p"))
-        with pytest.raises(UnknownName, match="is not a change or change set"):
+        with pytest.raises(UnknownName, match="is no change or change set"):
             resolve(session, "cs", first)
     engine.dispose()
 
