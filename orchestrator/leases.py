@@ -198,7 +198,7 @@ class Leases:
     def fence(self) -> None:
         """Raise LeaseLostError unless this worker may still send; renew first when it is near."""
         now = self._clock.boottime_s()
-        if not self._devices or now >= self._deadline_s:
+        if now >= self._deadline_s:  # also before they are taken and after they are given back
             raise LeaseLostError(
                 "lease",
                 "this worker's lease is over, so it sends nothing more",
@@ -211,6 +211,7 @@ class Leases:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._deadline_s = 0.0
         devices, self._devices = self._devices, ()
         if not devices:
             return

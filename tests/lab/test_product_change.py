@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from lab_rig import LOGIN
 from product_rig import RATES, Product, asking, login, stopped
-from test_lab_itself import assert_at
 
 from lab.servers.daemon import wait_until
 
@@ -84,15 +83,15 @@ def test_a_static_line_gets_its_tier_in_a_running_flow(product: Product) -> None
         neighbour, flow = product.lab.flow("sub3"), product.lab.flow("sub1")
         ends.callback(neighbour.stop)
         ends.callback(flow.stop)
-        assert_at(flow.rate_kbps(), 50_000)
+        flow.assert_at(50_000)
         product.good("service", "tier", "line-1", "home-100", "--yes")
         first = sent_by_acc1(product)
-        assert_at(flow.next_rate_kbps(), 100_000)
+        flow.assert_at(100_000)
         assert wait_until(lambda: seen_by_snmp(product, "line-1") >= first + 50 * MBIT // 8, 30)
         product.good("service", "tier", "line-1", "home-20", "--yes")
         last = sent_by_acc1(product)
-        assert_at(flow.next_rate_kbps(), 20_000)
-        assert_at(neighbour.next_rate_kbps(), 20_000)
+        flow.assert_at(20_000)
+        neighbour.assert_at(20_000)
     *_, after_first, before_last, after_last = product.evidence("line-1")
     assert after_first <= first < before_last <= after_last <= last
     product.good("recover", "--wait")
@@ -120,11 +119,11 @@ def test_a_dynamic_line_gets_its_tier_in_a_running_flow(product: Product) -> Non
         neighbour, flow = product.lab.flow("sub3"), product.lab.flow("sub2")
         ends.callback(neighbour.stop)
         ends.callback(flow.stop)
-        assert_at(flow.rate_kbps(), 50_000)
+        flow.assert_at(50_000)
         for plan in ("home-100", "home-20"):
             product.tier("line-2", plan)
-            assert_at(flow.next_rate_kbps(), RATES[plan][0])
-        assert_at(neighbour.next_rate_kbps(), 20_000)
+            flow.assert_at(RATES[plan][0])
+        neighbour.assert_at(20_000)
     assert wait_until(lambda: seen_by_snmp(product, "line-2") >= octets + 100 * MBIT // 8, 30)
     product.dynamic_at("home-20")
     assert product.sessions()[0]["session_id"] == session["session_id"]
