@@ -5,7 +5,6 @@ One store is enough here: what the databases do differently is in test_store_fau
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,6 @@ import pytest
 from inventory import StalePlan
 from lab.small_isp import TIERS
 from orchestrator.apply import apply_plan
-from orchestrator.clock import HostClock
 from orchestrator.database import reading
 from orchestrator.exceptions import list_open
 from orchestrator.interrupt import Interrupts
@@ -25,6 +23,7 @@ from orchestrator.plan import make_plan
 from orchestrator.recover import orphans, recover
 from orchestrator.rows import ExceptionRow
 from tests.orchestrator.conftest import StartRig
+from tests.orchestrator.moments import Hasty, when
 from tests.orchestrator.rig import Rig, at_tier, truth
 from workflows.transports import cli_session, napalm, netmiko
 
@@ -39,13 +38,6 @@ BY_HAND = "service-port 1001 inbound traffic-table index 10 outbound traffic-tab
 UNIT_BY_HAND = "set interfaces ge-0/0/1 unit 1001 family inet policer output DOWN-1000M"
 
 
-class Hasty(HostClock):
-    """Waits for nothing: what would be waited for has been arranged."""
-
-    def sleep(self, seconds: float) -> None:
-        """Do not."""
-
-
 @pytest.fixture
 def isp(start_rig: StartRig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """One BNG, one OLT, and a program that does not wait long."""
@@ -54,19 +46,6 @@ def isp(start_rig: StartRig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     monkeypatch.setattr(cli_session, "LINE_S", 0.5)
     monkeypatch.setattr(napalm, "LOCK_WAIT_S", 0)
     return rig
-
-
-def when(rig: Rig, who: str, text: str, act: Callable[[], object]) -> None:
-    """Act once, at the moment when the program says this."""
-    left = [act]
-    tell = rig.office.tell
-
-    def heard(participant: str, news: str) -> None:
-        tell(participant, news)
-        if left and participant == who and news.startswith(text):
-            left.pop()()
-
-    rig.office = replace(rig.office, tell=heard)
 
 
 def upgrade(rig: Rig) -> tuple[str, Outcome]:
