@@ -269,7 +269,8 @@ class Relay:
         self._address = address
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.lose = ""  # "request" or "answer" of the next COMMIT
+        self.lose = ""  # "request" or "answer" of the next COMMIT, or "both" until `wait` is over
+        self.wait: Callable[[], None] = lambda: None
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -302,8 +303,10 @@ class Relay:
                 lose = self.lose if data[:1] == b"Q" and data.endswith(b"COMMIT\0") else ""
                 if lose:
                     self.lose = ""
-                if lose == "answer":
-                    client.shutdown(socket.SHUT_WR)
+                if lose in ("answer", "both"):
+                    client.shutdown(socket.SHUT_RDWR)
+                if lose == "both":
+                    self.wait()
                 if lose != "request":
                     server.sendall(data)
                 if lose:
@@ -351,6 +354,33 @@ def test_the_answer_to_the_decision_is_lost(
     assert relay.lose == ""
     assert outcome.exit_code() == (0 if landed else 1)
     settled(rig, decided=landed)
+
+
+def test_a_commit_that_lands_while_it_is_being_aborted(
+    start_on: StartOn,
+    relay: Relay,
+    postgres_server: Postgres,
+    postgres_database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """F12: the client is cut off, its COMMIT arrives when the ABORT already waits for its locks."""
+    url = make_url(postgres_server.url("migrate", postgres_database)).set(port=relay.port)
+    rig = start_on(url)
+    waits = "select count(*) from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
+
+    def until_somebody_waits() -> None:
+        info = postgres_server.conninfo("postgres", postgres_database)
+        with psycopg.connect(info, autocommit=True) as other:
+            while other.execute(waits, (postgres_database,)).fetchone() == (0,):
+                pass
+
+    def arm() -> None:
+        relay.lose, relay.wait = "both", until_somebody_waits
+
+    _before_commit(monkeypatch, arm)
+    assert rig.tier(ONE, NEW).exit_code() == 0
+    assert relay.lose == ""
+    settled(rig, decided=True)
 
 
 # --- PostgreSQL: the server is stopped -----------------------------------------------------------
