@@ -25,6 +25,7 @@ from orchestrator.rows import ExceptionRow
 from tests.orchestrator.conftest import StartRig
 from tests.orchestrator.moments import Hasty, when
 from tests.orchestrator.rig import Rig, at_tier, truth
+from tests.orchestrator.test_change import set_password
 from workflows.transports import cli_session, napalm, netmiko
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -413,3 +414,23 @@ def test_another_host_key_gets_no_password(isp: Rig) -> None:
     nothing_left(isp)
     known.write_text(right, "utf-8")
     assert isp.apply(plan).exit_code() == 0
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+def test_rolling_forward_over_a_half_done_batch(isp: Rig, lines: int) -> None:
+    """The OLT restarts after the decision, and the way forward is cut at one of its two lines."""
+    assert isp.apply(isp.plan(isp.order(ONE, kind="terminate"))).exit_code() == 0
+    set_password(isp, "user1001@isp")
+
+    def restart() -> None:
+        isp.fleet.control(OLT, "reload")
+        isp.fleet.control(OLT, "fault", verb=LINE, kind="drop_after", skip=lines)
+
+    when(isp, "decision", "committed", restart)
+    (item,) = isp.apply(isp.plan(isp.order(ONE, NEW, kind="activate"))).items
+    assert item.ending == "done"
+    seen = truth(isp, ONE)
+    assert (seen.olt, seen.olt_saved) == ((500_000, 100_000), (500_000, 100_000))
+    assert seen.events[-1] == "service.activated"
+    recover(isp.office)
+    nothing_left(isp)
