@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,7 +13,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from .event import Head, payload_hash
+from .copies import odd_copies
+from .event import Head
 from .stored import HEAD
 
 _BATCH = 2_000
@@ -43,15 +43,6 @@ SELECT seq, timestamptz_send(recorded_at), textsend(body), prev_hash, hash, payl
        amount_minor, currency, exponent, reverses_event_id, actor, reason_code
 FROM public.billing_event WHERE seq > %s ORDER BY seq LIMIT %s""",
 }
-_COPIES: tuple[tuple[str, str | int], ...] = (
-    ("event_id", ""), ("source", ""), ("idempotency_key", ""), ("type", ""),
-    ("schema_version", 0), ("account_id", ""), ("service_id", ""), ("service_version", 0),
-    ("change_id", ""), ("price_version_id", ""), ("quantity", 0), ("unit", ""),
-    ("amount_minor", 0), ("currency", ""), ("exponent", 0), ("reverses_event_id", ""),
-    ("actor", ""), ("reason_code", ""),
-)  # fmt: skip
-_NAMES = tuple(name for name, _ in _COPIES)
-_EMPTIES = tuple(empty for _, empty in _COPIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,19 +167,5 @@ def _postgres_instant(sent: bytes) -> str:
 
 def _odd_copies(row: tuple[Any, ...], instant: Callable[[Any], str]) -> str:
     """The names of the typed copies that are not what the body says; "" = none."""
-    text = row[2].decode()
-    try:
-        body = json.loads(text)
-    except ValueError:
-        return "all, it is not JSON"
-    said = tuple(map(body.get, _NAMES, _EMPTIES))
-    odd: list[str] = []
-    if said != row[8:]:
-        odd += (name for name, one, copy in zip(_NAMES, said, row[8:], strict=True) if one != copy)
-    if row[5] != payload_hash(text):
-        odd.append("payload_hash")
-    if instant(row[6]) != body["effective_at"]:
-        odd.append("effective_at")
-    if (instant(row[7]) if row[7] is not None else None) != body.get("effective_until"):
-        odd.append("effective_until")
-    return ", ".join(odd)
+    until = None if row[7] is None else instant(row[7])
+    return odd_copies(row[2].decode(), row[5], instant(row[6]), until, row[8:])
