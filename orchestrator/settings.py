@@ -58,7 +58,9 @@ def load(path: Path | None = None) -> Settings:
     url = os.environ.get("BANDMASTER_DATABASE_URL")
     if url:
         values["database_url"] = url
-    return Settings(**values)  # type: ignore[arg-type]  # checked against the fields below
+    settings = Settings(**values)  # type: ignore[arg-type]  # checked against the fields below
+    _check_leases(settings)
+    return settings
 
 
 def _read(place: Path) -> dict[str, object]:
@@ -95,3 +97,14 @@ def _check(place: Path, found: dict[str, object]) -> None:
     for name in ("set_max", "workers", "lease_ttl_s", "lease_renew_s", "plan_hours", "retries"):
         if found.get(name, 1) == 0:
             raise BadSettings(f"{place}: {name}", "must be at least 1")
+
+
+def _check_leases(found: Settings) -> None:
+    """A taker must wait longer than a worker believes in its lease: else both would send."""
+    if found.lease_renew_s < found.lease_ttl_s < found.takeover_s:
+        return
+    raise BadSettings(
+        f"{found.path}: lease_renew_s, lease_ttl_s, takeover_s",
+        f"must rise, got {found.lease_renew_s}, {found.lease_ttl_s}, {found.takeover_s}",
+        "A lease is renewed before it ends, and taken over only after that.",
+    )

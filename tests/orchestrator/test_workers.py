@@ -8,14 +8,17 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
 from sqlmodel import select as query
 
+from inventory import BadSettings
 from lab.servers.postgres import Postgres
 from orchestrator.database import reading, writing
 from orchestrator.rows import LeaseRow, PlanRow
+from orchestrator.settings import load
 from tests.orchestrator.conftest import StartField
 from tests.orchestrator.cuts import NEW, at_rest, one_of_two, recover
 from tests.orchestrator.field import PATIENCE_S, Ended, Field
@@ -244,3 +247,28 @@ def test_a_worker_stopped_inside_the_decision_stops_nobody(
         assert ended(sleeper).code == 6
     recover(isp)
     one_of_two(isp, ONE, decided=False)
+
+
+@pytest.mark.parametrize(
+    ("renew", "ttl", "takeover", "good"),
+    [
+        (5, 15, 20, True),
+        (1, 2, 3, True),
+        (15, 15, 20, False),
+        (5, 15, 15, False),
+        (5, 30, 20, False),
+    ],
+)
+def test_a_lease_cannot_be_taken_over_while_it_is_believed(
+    tmp_path: Path, renew: int, ttl: int, takeover: int, *, good: bool
+) -> None:
+    """Two workers must never both think that they may send."""
+    place = tmp_path / "bandmaster.toml"
+    lines = (f"lease_renew_s = {renew}", f"lease_ttl_s = {ttl}", f"takeover_s = {takeover}")
+    place.write_text("\n".join(lines), "utf-8")
+    if good:
+        assert load(place).takeover_s == takeover
+        return
+    with pytest.raises(BadSettings, match="must rise") as caught:
+        load(place)
+    assert caught.value.exit_code == 2
