@@ -17,7 +17,7 @@ from .coordinator import SetResult, run_set
 from .database import database_now, reading, writing
 from .exceptions import list_open
 from .interrupt import Interrupts
-from .journal import OPEN_STATES, find_order, open_change, short
+from .journal import OPEN_STATES, find_orders, open_change, short
 from .office import Office
 from .outcome import ItemOutcome, Outcome
 from .recover import outcomes, recover
@@ -106,29 +106,27 @@ def _check_row(session: Session, row: PlanRow) -> None:
 
 def _done_before(session: Session, plan: ChangePlan) -> dict[str, ItemOutcome]:
     """Return what earlier applies of the same orders ended with, by service (P14)."""
-    done: dict[str, ItemOutcome] = {}
-    for item in plan.items:
-        order = find_order(session, item.order.idempotency_key)
-        if order is None:
-            continue
-        for outcome in order_outcomes(session, order):
-            if outcome.ending in ("done", "reversed"):
-                done[item.order.service_id] = outcome
-    return done
+    orders = find_orders(session, [item.order.idempotency_key for item in plan.items])
+    return {
+        outcome.service_id: outcome
+        for outcome in order_outcomes(session, tuple(orders.values()))
+        if outcome.ending in ("done", "reversed")
+    }
 
 
-def order_outcomes(session: Session, order: OrderRow) -> tuple[ItemOutcome, ...]:
-    """Return what became of each try at an order, oldest first."""
+def order_outcomes(session: Session, orders: tuple[OrderRow, ...]) -> tuple[ItemOutcome, ...]:
+    """Return what became of each try at these orders, oldest first."""
     rows = session.exec(
-        select(ChangeRow)
-        .where(col(ChangeRow.order_id) == order.order_id)
+        select(ChangeRow.change_id, ChangeRow.set_id)
+        .where(col(ChangeRow.order_id).in_([order.order_id for order in orders]))
         .order_by(col(ChangeRow.change_id))
     )
+    set_of = dict(rows.all())
     return tuple(
         outcome
-        for row in rows
-        for outcome in outcomes(session, row.set_id)
-        if outcome.change_id == row.change_id
+        for set_id in dict.fromkeys(set_of.values())
+        for outcome in outcomes(session, set_id)
+        if outcome.change_id in set_of
     )
 
 
@@ -137,10 +135,10 @@ def refuse_blocked(office: Office, items: tuple[PlanItem, ...]) -> None:
     service_ids = tuple(item.order.service_id for item in items)
     close_applied(office, service_ids)
     with reading(office.engine) as session:
+        problems = blocked_many(session, service_ids)
         for service_id in service_ids:
-            problem = blocked(session, service_id)
-            if problem is not None:
-                raise problem
+            if service_id in problems:
+                raise problems[service_id]
         names = {part.device for item in items for part in item.devices}
         names |= {part.device for item in items for part in item.session}
         held = held_by(session, names)
@@ -167,20 +165,27 @@ def close_applied(office: Office, service_ids: tuple[str, ...]) -> None:
 
 def blocked(session: Session, service_id: str) -> OpenChange | None:
     """Return why a service can take no change now: an open change or an open exception."""
-    change = session.exec(
-        select(ChangeRow).where(
-            col(ChangeRow.service_id) == service_id, col(ChangeRow.state).in_(OPEN_STATES)
-        )
-    ).first()
-    if change is not None:
-        return open_change(change)
-    for row in list_open(session, service_ids=(service_id,)):
-        return OpenChange(
-            service_id,
+    return blocked_many(session, (service_id,)).get(service_id)
+
+
+def blocked_many(session: Session, service_ids: tuple[str, ...]) -> dict[str, OpenChange]:
+    """Return why services can take no change now, by service_id; the others are left out."""
+    if not service_ids:
+        return {}
+    found = {
+        row.service_id: OpenChange(
+            row.service_id,
             f"has an open exception: {row.participant} {row.cause}",
             f"Settle it first: bandmaster exceptions show {row.exception_id}",
         )
-    return None
+        for row in reversed(list_open(session, service_ids=service_ids))  # the dearest stands
+    }
+    changes = session.exec(
+        select(ChangeRow).where(
+            col(ChangeRow.service_id).in_(service_ids), col(ChangeRow.state).in_(OPEN_STATES)
+        )
+    )
+    return found | {change.service_id: open_change(change) for change in changes}
 
 
 def held_by(session: Session, devices: AbstractSet[str]) -> OnHold | None:

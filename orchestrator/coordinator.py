@@ -33,6 +33,7 @@ from .interrupt import Interrupts
 from .journal import (
     EpochLostError,
     OpenSet,
+    find_orders,
     load_set,
     note,
     order_row,
@@ -170,10 +171,12 @@ def _intend(
 ) -> None:
     """Write the intent: orders, changes, participants, before the first byte is sent (W1)."""
     now = database_now(session)
+    known = find_orders(session, [item.order.idempotency_key for item in items])
     changes = []
     sessions = {}
     for item in items:
-        order = order_row(session, item.order, plan_id, now)
+        stored = known.get(item.order.idempotency_key)
+        order = order_row(session, stored, item.order, plan_id, now)
         change = ChangeRow(
             change_id=new_id(),
             set_id=set_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -234,9 +234,13 @@ def list_steps(session: Session, set_id: str) -> tuple[StepRow, ...]:
 
 def find_order(session: Session, idempotency_key: str) -> OrderRow | None:
     """Return the order under a caller's key."""
-    return session.exec(
-        select(OrderRow).where(col(OrderRow.idempotency_key) == idempotency_key)
-    ).first()
+    return find_orders(session, (idempotency_key,)).get(idempotency_key)
+
+
+def find_orders(session: Session, idempotency_keys: Iterable[str]) -> dict[str, OrderRow]:
+    """Return the orders under callers' keys, by key; a key not used yet has none."""
+    wanted = col(OrderRow.idempotency_key).in_(list(idempotency_keys))
+    return {row.idempotency_key: row for row in session.exec(select(OrderRow).where(wanted))}
 
 
 def list_orders(session: Session, opened: OpenSet) -> dict[str, OrderRow]:
@@ -246,12 +250,14 @@ def list_orders(session: Session, opened: OpenSet) -> dict[str, OrderRow]:
     return {row.order_id: row for row in rows}
 
 
-def order_row(session: Session, order: Order, plan_id: str, now: dt.datetime) -> OrderRow:
+def order_row(
+    session: Session, known: OrderRow | None, order: Order, plan_id: str, now: dt.datetime
+) -> OrderRow:
     """Return the stored order of a caller's key; KeyConflict if it asked for something else (P14).
 
-    The event's id is made here, with the order, so that every retry posts the same event.
+    `known` is what `find_orders` has under the key. The event's id is made here, with the order,
+    so that every retry posts the same event.
     """
-    known = find_order(session, order.idempotency_key)
     if known is None:
         known = OrderRow(
             order_id=order.order_id,

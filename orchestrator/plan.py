@@ -55,7 +55,7 @@ from workflows import (
     plan_json,
 )
 
-from .apply import blocked, close_applied, held_by, order_outcomes
+from .apply import blocked, blocked_many, close_applied, held_by, order_outcomes
 from .database import database_now, reading, writing
 from .journal import find_order, refuse_other_payload
 from .office import Office
@@ -128,7 +128,7 @@ def known_outcome(office: Office, order: Order) -> tuple[ItemOutcome, ...]:
         if stored is None:
             return ()
         refuse_other_payload(stored, order)
-        tries = order_outcomes(session, stored)
+        tries = order_outcomes(session, (stored,))
         if any(item.ending == "in doubt" for item in tries):
             problem = blocked(session, order.service_id)
             if problem is not None:
@@ -171,28 +171,27 @@ def _know(session: Session, orders: tuple[Order, ...]) -> _Known:
     services = services_many(session, service_ids)
     logins = [service.login for service in services if service.login]
     events = find_by_services(session, service_ids)
-    stops: dict[str, BandmasterError | None] = {
-        service_id: blocked(session, service_id) for service_id in service_ids
-    }
-    devices = {device.name: device for device in list_devices(session)}
-    for service in services:
-        held = held_by(session, {place.device for place in service.attachments})
-        if held is not None and stops[service.service_id] is None:
-            stops[service.service_id] = held
+    stops: dict[str, BandmasterError] = {}
+    places = {s.service_id: {place.device for place in s.attachments} for s in services}
+    if held_by(session, set().union(*places.values())) is not None:
+        for service_id, names in places.items():
+            held = held_by(session, names)
+            stops |= {service_id: held} if held is not None else {}
+    stops |= blocked_many(session, tuple(service_ids))
     return _Known(
         now=database_now(session),
         services={service.service_id: service for service in services},
         accounts=accounts_many(session, {service.account_id for service in services}),
         plans={plan.code: plan for plan in list_plans(session)},
         tiers={tier.code: tier for tier in list_tiers(session)},
-        devices=devices,
+        devices={device.name: device for device in list_devices(session)},
         logins=read_logins(session, logins),
         passwords=password_refs(session, service_ids),
         folded={
             service_id: fold_service(service_id, events.get(service_id, ()))
             for service_id in service_ids
         },
-        blocked={service_id: stop for service_id, stop in stops.items() if stop is not None},
+        blocked=stops,
     )
 
 
