@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,6 +21,11 @@ from lab.servers.postgres import Postgres, binaries
 from orchestrator.database import make_engine
 
 StartFleet = Callable[..., Fleet]
+
+# a run in a script's background is started with SIGINT ignored, and every process it starts
+# would be too: Ctrl-C is to be tested as a person at a terminal would press it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _PORTS = (8830, 2222)  # of the emulated BNG and OLTs
 _subnets = itertools.count(os.getpid() * 7919)
