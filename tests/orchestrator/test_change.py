@@ -372,3 +372,19 @@ def test_events_carry_what_was_read_back(rig: Rig) -> None:
     assert {line["down_kbps"] for line in found.values()} == {500_000}
     assert service.version == event.service_version == 2
     assert new_id() > event.event_id
+
+
+def test_the_closing_pass_leaves_a_suspended_login_alone(rig: Rig) -> None:
+    """Who logs in again at the suspended rate is where the ledger says, and stays online."""
+    rig.apply(rig.plan(rig.order(ONE, kind="suspend")))
+    rig.fleet.control(
+        rig.isp.bng,
+        "session_open",
+        user="user1001@isp",
+        acct_session_id="again",
+        service="bandmaster(1000k,1000k)",
+    )
+    assert recover(rig.office).outcome.exit_code() == 0
+    assert truth(rig, ONE).session == (1_000, 1_000)
+    with reading(rig.office.engine) as session:
+        assert orphans(session) == 0
