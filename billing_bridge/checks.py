@@ -10,7 +10,11 @@ from inventory import NotNewest, Refused, StalePlan, UnknownName
 
 from .event import LedgerEvent, check_transition
 from .fold import acts
-from .stored import EVENTS, events_at, events_by_service, seqs_named
+from .stored import EVENTS, events_at, events_by_service, newest_named, seqs_named
+
+_NEWEST = newest_named(EVENTS.c.service_id, EVENTS.c.service_version > 0)
+_REVERSAL = newest_named(EVENTS.c.reverses_event_id, EVENTS.c.reverses_event_id != "")
+_BY_ID = newest_named(EVENTS.c.event_id, true())
 
 
 def check_fresh(connection: Connection, fresh: Sequence[LedgerEvent]) -> None:
@@ -40,22 +44,18 @@ def check_fresh(connection: Connection, fresh: Sequence[LedgerEvent]) -> None:
 
 
 def _newest(connection: Connection, service_ids: set[str]) -> dict[str, LedgerEvent]:
-    columns = EVENTS.c
-    seqs = seqs_named(connection, columns.service_id, service_ids, columns.service_version > 0)
+    seqs = seqs_named(connection, _NEWEST, service_ids)
     return {event.service_id: event for event in events_at(connection, seqs)}
 
 
 def _check_reversals(connection: Connection, reversals: Sequence[LedgerEvent]) -> None:
-    columns = EVENTS.c
     named = {event.reverses_event_id for event in reversals}
-    reversed_before = seqs_named(
-        connection, columns.reverses_event_id, named, columns.reverses_event_id != ""
-    )
+    reversed_before = seqs_named(connection, _REVERSAL, named)
     for earlier in events_at(connection, reversed_before):
         raise Refused(
             earlier.reverses_event_id, "was reversed before; an event is reversed only once"
         )
-    seqs = seqs_named(connection, columns.event_id, named, true())
+    seqs = seqs_named(connection, _BY_ID, named)
     originals = {event.event_id: event for event in events_at(connection, seqs)}
     touched = {event.service_id for event in reversals if event.service_version}
     histories = events_by_service(connection, touched)

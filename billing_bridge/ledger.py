@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from inventory import DatabaseProblem, KeyConflict, LedgerBroken, UnknownName, instant_text
@@ -23,8 +23,20 @@ from .event import (
     payload_hash,
     read_event,
 )
-from .stored import EVENTS, HEAD, events_at, events_by_service, read_rows, seqs_named, stored_rows
+from .stored import (
+    EVENTS,
+    HEAD,
+    events_at,
+    events_by_service,
+    newest_named,
+    read_rows,
+    seqs_named,
+    stored_rows,
+)
 
+_LOCKED_HEAD = select(HEAD.c.seq, HEAD.c.hash).with_for_update()
+_LAST = select(EVENTS.c.recorded_at, EVENTS.c.hash).where(EVENTS.c.seq == bindparam("seq"))
+_BY_KEY = newest_named(EVENTS.c.idempotency_key, EVENTS.c.source == bindparam("source"))
 _COPIED = tuple(column.name for column in EVENTS.columns if column.name != "payload_hash")
 
 
@@ -126,7 +138,7 @@ def find_by_services(
 
 
 def _lock_head(connection: Connection) -> tuple[Head, dt.datetime]:
-    row = connection.execute(select(HEAD.c.seq, HEAD.c.hash).with_for_update()).one_or_none()
+    row = connection.execute(_LOCKED_HEAD).one_or_none()
     if row is None:
         raise DatabaseProblem(
             "ledger", "has no head row", "Create the tables first: bandmaster init"
@@ -135,10 +147,7 @@ def _lock_head(connection: Connection) -> tuple[Head, dt.datetime]:
     if head.seq == 0:
         return head, WHEN_RECORDED
     # a second statement: one that waited for the lock would still see the older newest event
-    columns = EVENTS.c
-    newest = connection.execute(
-        select(columns.recorded_at, columns.hash).where(columns.seq == head.seq)
-    ).one_or_none()
+    newest = connection.execute(_LAST, {"seq": head.seq}).one_or_none()
     if newest is None or bytes(newest.hash) != head.hash:
         raise LedgerBroken("ledger", f"its head names seq {head.seq}, which is not that event")
     return head, newest.recorded_at
@@ -150,8 +159,7 @@ def _stored_by_key(
     seqs: list[int] = []
     for source in sorted({event.source for event in events}):
         keys = [event.idempotency_key for event in events if event.source == source]
-        of_source = EVENTS.c.source == source
-        seqs += seqs_named(connection, EVENTS.c.idempotency_key, keys, of_source)
+        seqs += seqs_named(connection, _BY_KEY, keys, source=source)
     return {
         (event.source, event.idempotency_key): (payload_hash(event.body), event)
         for event in events_at(connection, seqs)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import JSON, Column, ColumnElement, Connection, Select, Table, func, literal, select
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    bindparam,
+    func,
+    select,
+)
 
 from .event import LedgerEvent, read_event
 from .rows import BillingEvent, ConsumerCursor, LedgerHead
@@ -25,29 +34,42 @@ def stored_rows() -> Select[Any]:
     ).order_by(columns.seq)
 
 
+_AT = stored_rows().where(EVENTS.c.seq.in_(bindparam("seqs", expanding=True)))
+
+
 def read_rows(connection: Connection, query: Select[Any]) -> Iterator[LedgerEvent]:
     """Yield the events of a query made from `stored_rows`."""
     return (read_event(*row) for row in connection.execute(query))
 
 
-def seqs_named(
-    connection: Connection, column: Column[str], names: Iterable[str], also: ColumnElement[bool]
-) -> list[int]:
-    """Return each distinct name's newest seq, ascending; names that the column lacks drop out.
+def newest_named(column: Column[str], also: ColumnElement[bool]) -> Mapping[str, Select[Any]]:
+    """Return the query of `seqs_named`, by dialect; made once, as making it costs more than it.
 
     `also` narrows the rows, to those that a partial index holds. Every name is one index look-up,
     whatever the planner knows: a list of names in an IN makes a PostgreSQL without fresh
     statistics read the whole chain.
     """
-    distinct = sorted(set(names))
-    if connection.dialect.name == "sqlite":
-        listed = func.json_each(json.dumps(distinct)).table_valued("value", name="named")
-    else:
-        listed = func.json_array_elements_text(literal(distinct, JSON)).table_valued(
-            "value", name="named"
-        )
-    matching = select(func.max(EVENTS.c.seq)).where(column == listed.c.value, also)
-    found = connection.execute(select(matching.scalar_subquery()).select_from(listed)).scalars()
+    names = bindparam("names", type_=JSON)
+    queries = {}
+    for dialect, split in (
+        ("sqlite", func.json_each(names)),
+        ("postgresql", func.json_array_elements_text(names)),
+    ):
+        listed = split.table_valued("value", name="named")
+        matching = select(func.max(EVENTS.c.seq)).where(column == listed.c.value, also)
+        queries[dialect] = select(matching.scalar_subquery()).select_from(listed)
+    return queries
+
+
+def seqs_named(
+    connection: Connection, query: Mapping[str, Select[Any]], names: Iterable[str], **more: str
+) -> list[int]:
+    """Return each distinct name's newest seq, ascending; names that the column lacks drop out.
+
+    `query` comes from `newest_named`, `more` are the parameters that it was given.
+    """
+    parameters = {"names": sorted(set(names)), **more}
+    found = connection.execute(query[connection.dialect.name], parameters).scalars()
     return sorted(seq for seq in found if seq is not None)
 
 
@@ -56,7 +78,7 @@ def events_at(connection: Connection, seqs: Iterable[int]) -> Iterator[LedgerEve
     ordered = sorted(seqs)
     for start in range(0, len(ordered), _CHUNK):
         part = ordered[start : start + _CHUNK]
-        yield from read_rows(connection, stored_rows().where(EVENTS.c.seq.in_(part)))
+        yield from (read_event(*row) for row in connection.execute(_AT, {"seqs": part}))
 
 
 def events_by_service(
