@@ -23,10 +23,19 @@ from .radius_rows import (
     RADREPLY,
     RADUSERGROUP,
 )
-from .sql import chunks, insert_new
+from .sql import chunks, insert_new, select_among
 
 _PASSWORD = "Cleartext-Password"  # noqa: S105  the attribute's name; CHAP needs the text itself
 _AUTH_TYPE, _REJECT = "Auth-Type", "Reject"
+_GIVEN = select(RADGROUPREPLY.c.attribute).where(
+    RADGROUPREPLY.c.groupname.in_(bindparam("groups", expanding=True))
+)
+_RIVALS = (
+    select_among(RADREPLY.c.username, RADREPLY.c.username, RADREPLY.c.attribute)
+    .where(RADREPLY.c.attribute.in_(_GIVEN))
+    .order_by("username")
+)
+_MOVED = update(RADUSERGROUP).where(RADUSERGROUP.c.username == bindparam("the_login"))
 _SECRET = re.compile(r"password|secret|key", re.IGNORECASE)
 
 
@@ -202,9 +211,7 @@ def bind_many(session: Session, bindings: Sequence[RadiusBinding]) -> None:
         if binding.login not in current
     ]
     if moved:
-        session.execute(
-            update(RADUSERGROUP).where(RADUSERGROUP.c.username == bindparam("the_login")), moved
-        )
+        session.execute(_MOVED, moved)
     if fresh:
         session.execute(insert(RADUSERGROUP), fresh)
     # a login that has a group was not shut out by us: a rejection there is somebody's own
@@ -277,8 +284,8 @@ def open_sessions_many(
 
 
 def _groups_of(session: Session, logins: Sequence[str]) -> dict[str, str]:
-    query = select(RADUSERGROUP.c.username, RADUSERGROUP.c.groupname)
-    rows = session.execute(query.where(RADUSERGROUP.c.username.in_(logins)))
+    query = select_among(RADUSERGROUP.c.username, RADUSERGROUP.c.username, RADUSERGROUP.c.groupname)
+    rows = session.execute(query, {"names": logins})
     return {row.username: row.groupname for row in rows}
 
 
@@ -287,7 +294,7 @@ def _items(
 ) -> dict[str, tuple[RadiusAttribute, ...]]:
     found: dict[str, list[RadiusAttribute]] = defaultdict(list)
     for part in chunks(sorted(groups)):
-        for row in session.execute(select(table).where(table.c.groupname.in_(part))):
+        for row in session.execute(select_among(table.c.groupname, table), {"names": part}):
             found[row.groupname].append(
                 RadiusAttribute(name=row.attribute, op=row.op, value=row.value)
             )
@@ -302,8 +309,8 @@ def _ours(session: Session, groups: Collection[str]) -> set[str]:
     """Return those of the groups that bandmaster has written."""
     found: set[str] = set()
     for part in chunks(sorted({group.rpartition("@")[0] for group in groups})):
-        query = select(RADIUS_GROUP).where(RADIUS_GROUP.c.tier.in_(part))
-        found |= {group_name(row.tier, row.platform) for row in session.execute(query)}
+        rows = session.execute(select_among(RADIUS_GROUP.c.tier, RADIUS_GROUP), {"names": part})
+        found |= {group_name(row.tier, row.platform) for row in rows}
     return found & set(groups)
 
 
@@ -337,11 +344,8 @@ def _refuse_other_rates(
 
 def _refuse_own_replies(session: Session, bindings: Sequence[RadiusBinding]) -> None:
     groups = sorted({binding.group for binding in bindings})
-    given = select(RADGROUPREPLY.c.attribute).where(RADGROUPREPLY.c.groupname.in_(groups))
     for part in chunks([binding.login for binding in bindings]):
-        query = select(RADREPLY.c.username, RADREPLY.c.attribute)
-        own = query.where(RADREPLY.c.username.in_(part), RADREPLY.c.attribute.in_(given))
-        row = session.execute(own.order_by("username")).first()
+        row = session.execute(_RIVALS, {"names": part, "groups": groups}).first()
         if row is not None:
             thing = f"login {row.username}"
             raise Refused(

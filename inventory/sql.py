@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Table
+from sqlalchemy import Column, Select, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -20,22 +21,33 @@ def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
         yield values[start : start + size]
 
 
+@cache
+def select_among(column: Column[Any], *wanted: Column[Any] | Table) -> Select[Any]:
+    """Return `SELECT wanted WHERE column IN (names)`; give `names` when it is executed.
+
+    Made once for each column: making a statement costs more than running it.
+    """
+    return select(*wanted).where(column.in_(bindparam("names", expanding=True)))
+
+
 def insert_new(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> set[Any]:
     """Insert the rows whose primary key is free; return the first key of each one inserted.
 
     Another transaction that is inserting the same key is waited for (ON CONFLICT DO NOTHING), so
     give the rows in key order, or two writers may wait for each other.
     """
-    keys = tuple(table.primary_key.columns)
+    statement = _insert_new(table, session.get_bind().dialect.name)
     inserted: set[Any] = set()
     for part in chunks(rows):
-        if session.get_bind().dialect.name == "postgresql":
-            statement: Any = postgresql.insert(table).values(list(part))
-        else:
-            statement = sqlite.insert(table).values(list(part))
-        done = statement.on_conflict_do_nothing(index_elements=keys).returning(keys[0])
-        inserted |= set(session.execute(done).scalars())
+        inserted |= set(session.execute(statement, part).scalars())
     return inserted
+
+
+@cache
+def _insert_new(table: Table, dialect: str) -> Any:
+    keys = tuple(table.primary_key.columns)
+    made: Any = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    return made.on_conflict_do_nothing(index_elements=keys).returning(keys[0])
 
 
 def like_pattern(wanted: str) -> str:

@@ -6,9 +6,20 @@ import difflib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from .catalog import SUSPENDED_TIER, Plan, PriceVersion, Tier
@@ -25,10 +36,17 @@ from .rows import (
     SERVICE,
     TIER,
 )
-from .sql import chunks, insert_new, like_pattern
+from .sql import chunks, insert_new, like_pattern, select_among
 from .subscriber import Account, Attachment, LegalEntity, Service
 from .units import Rate
 
+_TIERS = select(TIER).order_by("code")
+_LOCKED = (
+    select_among(SERVICE.c.service_id, SERVICE.c.service_id, SERVICE.c.version)
+    .order_by("service_id")
+    .with_for_update()
+)
+_UPDATED = update(SERVICE).where(SERVICE.c.service_id == bindparam("the_id"))
 _LOOKED_AT = 2_000  # names compared with a mistyped one
 _SHOWN = 64
 
@@ -58,7 +76,7 @@ def services_known(session: Session, service_ids: Iterable[str]) -> dict[str, Se
     return {
         service.service_id: service
         for part in chunks(sorted(set(service_ids)))
-        for service in _services(session, (LINE.c.service_id.in_(part),))
+        for service in _services(session, _BY_ID, {"names": part})
     }
 
 
@@ -87,7 +105,7 @@ def list_services(
         where += [SERVICE.c.plan_code == plan, SERVICE.c.state != "none"]
     if state:
         where.append(func.coalesce(SERVICE.c.state, "none") == state)
-    return _services(session, tuple(where))
+    return _services(session, _service_queries(*where), {})
 
 
 def password_refs(session: Session, service_ids: Sequence[str]) -> dict[str, SecretRef]:
@@ -119,7 +137,7 @@ def accounts_known(session: Session, account_ids: Iterable[str]) -> dict[str, Ac
     """Return those of the accounts that are known, by id."""
     found: dict[str, Account] = {}
     for part in chunks(sorted(set(account_ids))):
-        rows = session.execute(select(ACCOUNT).where(ACCOUNT.c.account_id.in_(part)))
+        rows = session.execute(select_among(ACCOUNT.c.account_id, ACCOUNT), {"names": part})
         found |= {row["account_id"]: Account(**row) for row in rows.mappings()}
     return found
 
@@ -156,12 +174,12 @@ def find_tier(session: Session, code: str) -> Tier:
 
 def list_tiers(session: Session) -> tuple[Tier, ...]:
     """Return all tiers by code."""
-    return tuple(_tier(row) for row in session.execute(select(TIER).order_by("code")))
+    return tuple(_tier(row) for row in session.execute(_TIERS))
 
 
 def find_plan(session: Session, code: str) -> Plan:
     """Return the plan with its prices; UnknownName if there is none."""
-    plans = _plans(session, (PLAN.c.code == code,))
+    plans = _plans(session, _plan_queries(PLAN.c.code == code))
     if not plans:
         raise unknown(session, "plan", PLAN.c.code, code)
     return plans[0]
@@ -169,7 +187,7 @@ def find_plan(session: Session, code: str) -> Plan:
 
 def list_plans(session: Session) -> tuple[Plan, ...]:
     """Return all plans by code, with their prices."""
-    return _plans(session, ())
+    return _plans(session, _ALL_PLANS)
 
 
 def keep_services(session: Session, moves: Sequence[tuple[Service, Service]]) -> None:
@@ -181,9 +199,8 @@ def keep_services(session: Session, moves: Sequence[tuple[Service, Service]]) ->
     ordered = sorted(moves, key=lambda move: move[0].service_id)
     stored: dict[str, int] = {}
     for part in chunks([before.service_id for before, _after in ordered]):
-        query = select(SERVICE.c.service_id, SERVICE.c.version)
-        locked = query.where(SERVICE.c.service_id.in_(part)).order_by("service_id")
-        stored |= {row.service_id: row.version for row in session.execute(locked.with_for_update())}
+        rows = session.execute(_LOCKED, {"names": part})
+        stored |= {row.service_id: row.version for row in rows}
     for before, _after in ordered:
         if stored.get(before.service_id, 0) != before.version:
             raise _stale(before.service_id)
@@ -248,15 +265,25 @@ def _attached(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return LINE.c.service_id.in_(select(ATTACHMENT.c.service_id).where(condition))
 
 
-def _services(session: Session, where: tuple[ColumnElement[bool], ...]) -> tuple[Service, ...]:
+def _service_queries(*where: ColumnElement[bool]) -> tuple[Select[Any], Select[Any]]:
+    """Return the queries for the attachments of some services, and for the services."""
     joined = LINE.outerjoin(SERVICE, SERVICE.c.service_id == LINE.c.service_id)
     ids = select(LINE.c.service_id).select_from(joined).where(*where)
     columns = (SERVICE.c.plan_code, SERVICE.c.tier_code, SERVICE.c.state, SERVICE.c.version)
     query = select(LINE, *columns, SERVICE.c.active_since, SERVICE.c.billing_from)
     lines = query.select_from(joined).where(*where).order_by(LINE.c.service_id)
+    return select(ATTACHMENT).where(ATTACHMENT.c.service_id.in_(ids)).order_by("role"), lines
+
+
+_BY_ID = _service_queries(LINE.c.service_id.in_(bindparam("names", expanding=True)))
+
+
+def _services(
+    session: Session, queries: tuple[Select[Any], Select[Any]], parameters: Mapping[str, Any]
+) -> tuple[Service, ...]:
     attached: dict[str, list[Attachment]] = defaultdict(list)
-    met = select(ATTACHMENT).where(ATTACHMENT.c.service_id.in_(ids)).order_by("role")
-    for row in session.execute(met):
+    met, lines = queries
+    for row in session.execute(met, parameters):
         attached[row.service_id].append(
             Attachment(
                 service_id=row.service_id,
@@ -266,7 +293,8 @@ def _services(session: Session, where: tuple[ColumnElement[bool], ...]) -> tuple
             )
         )
     return tuple(
-        _service(row, tuple(attached[row.service_id])) for row in session.execute(lines).all()
+        _service(row, tuple(attached[row.service_id]))
+        for row in session.execute(lines, parameters).all()
     )
 
 
@@ -290,13 +318,21 @@ def _tier(row: Row[Any]) -> Tier:
     return Tier(code=row.code, rate=Rate(down_kbps=row.down_kbps, up_kbps=row.up_kbps))
 
 
-def _plans(session: Session, where: tuple[ColumnElement[bool], ...]) -> tuple[Plan, ...]:
-    prices: dict[str, list[PriceVersion]] = defaultdict(list)
+def _plan_queries(*where: ColumnElement[bool]) -> tuple[Select[Any], Select[Any]]:
+    """Return the queries for the prices of some plans, and for the plans."""
     codes = select(PLAN.c.code).where(*where)
     versions = select(PRICE_VERSION).where(PRICE_VERSION.c.plan_code.in_(codes))
-    for row in session.execute(versions.order_by("valid_from")).mappings():
+    return versions.order_by("valid_from"), select(PLAN).where(*where).order_by("code")
+
+
+_ALL_PLANS = _plan_queries()
+
+
+def _plans(session: Session, queries: tuple[Select[Any], Select[Any]]) -> tuple[Plan, ...]:
+    prices: dict[str, list[PriceVersion]] = defaultdict(list)
+    for row in session.execute(queries[0]).mappings():
         prices[row["plan_code"]].append(PriceVersion(**row))
-    found = session.execute(select(PLAN).where(*where).order_by("code")).mappings()
+    found = session.execute(queries[1]).mappings()
     return tuple(_plan(row, tuple(prices[row["code"]])) for row in found)
 
 
@@ -317,7 +353,6 @@ def _service_row(service: Service) -> dict[str, Any]:
 
 
 def _update_services(session: Session, services: Sequence[Service]) -> None:
-    statement = update(SERVICE).where(SERVICE.c.service_id == bindparam("the_id"))
     written: list[dict[str, Any]] = []
     gone: list[dict[str, Any]] = []
     for service in services:
@@ -329,7 +364,7 @@ def _update_services(session: Session, services: Sequence[Service]) -> None:
             written.append(row)
     for rows in (written, gone):
         if rows:
-            session.execute(statement, rows)
+            session.execute(_UPDATED, rows)
 
 
 def _mark_used(session: Session, services: Sequence[Service]) -> None:
@@ -339,8 +374,13 @@ def _mark_used(session: Session, services: Sequence[Service]) -> None:
         tiers.add(SUSPENDED_TIER)
     plans = {service.plan_code for service in living}
     for table, codes in ((TIER, tiers), (PLAN, plans)):
-        first_time = update(table).where(table.c.code.in_(sorted(codes)), table.c.used.is_(False))
-        session.execute(first_time.values(used=True))
+        session.execute(_first_use(table), {"names": sorted(codes)})
+
+
+@cache
+def _first_use(table: Table) -> Update:
+    named = table.c.code.in_(bindparam("names", expanding=True))
+    return update(table).where(named, table.c.used.is_(False)).values(used=True)
 
 
 def _stale(service_id: str) -> StalePlan:
