@@ -4,5 +4,8 @@ import pytest
 
 # helpers that assert say what they compared, as tests do
 pytest.register_assert_rewrite(
-    "tests.orchestrator.cuts", "tests.orchestrator.field", "tests.orchestrator.rig"
+    "tests.orchestrator.cuts",
+    "tests.orchestrator.field",
+    "tests.orchestrator.moments",
+    "tests.orchestrator.rig",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from sqlalchemy import Engine
 from lab.small_isp import SmallIsp
 from tests.conftest import StartFleet
 from tests.orchestrator.field import Field, field
+from tests.orchestrator.moments import Hasty
 from tests.orchestrator.rig import Rig, make_rig
+from workflows.transports import cli_session, napalm
 
 StartRig = Callable[..., Rig]
 StartField = Callable[..., Field]
@@ -41,6 +44,16 @@ def start_rig(
 def rig(start_rig: StartRig) -> Rig:
     """The usual small ISP."""
     return start_rig()
+
+
+@pytest.fixture
+def hasty_rig(start_rig: StartRig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """One BNG, one OLT, and a program that does not wait long for any of them."""
+    rig = start_rig(services=2, olts=1, save_s=0.02, timeout_s=2)
+    rig.office = replace(rig.office, clock=Hasty())
+    monkeypatch.setattr(cli_session, "LINE_S", 0.5)
+    monkeypatch.setattr(napalm, "LOCK_WAIT_S", 0)
+    return rig
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Acting at the very moment when the program says something, and a clock that waits for nothing."""
+"""Acting at the very moment when the program says something, and what must be true afterwards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from orchestrator.clock import HostClock
-from tests.orchestrator.rig import Rig
+from orchestrator.database import reading
+from orchestrator.exceptions import list_open
+from orchestrator.outcome import Outcome
+from orchestrator.recover import orphans, recover
+from orchestrator.rows import ExceptionRow
+from tests.orchestrator.rig import Rig, at_tier, truth
+
+ONE = "svc-1001"
+OLD, NEW = "fiber-100", "fiber-500"
+OLT, BNG = "olt-fra-1", "bng-fra-1"
+ARM, PLAIN, LINE = "commit-configuration confirmed", "commit-configuration plain", "service-port*"
 
 
 class Hasty(HostClock):
@@ -27,3 +37,41 @@ def when(rig: Rig, who: str, text: str, act: Callable[[], object]) -> None:
             left.pop()()
 
     rig.office = replace(rig.office, tell=heard)
+
+
+def upgrade(rig: Rig) -> tuple[str, Outcome]:
+    """Order the upgrade; return what became of the service, and the whole outcome."""
+    outcome = rig.tier(ONE, NEW)
+    (item,) = outcome.items
+    return item.ending, outcome
+
+
+def is_done(rig: Rig) -> None:
+    """Everything is at the new tier, billed once, and one recovery leaves nothing."""
+    at_tier(rig, ONE, NEW)
+    assert truth(rig, ONE).events == ("service.adopted", "tier.changed")
+    assert recover(rig.office).outcome.exit_code() == 0
+    nothing_left(rig)
+
+
+def is_as_before(rig: Rig, *more: str) -> None:
+    """Everything is at the old tier, before and after one recovery; `more` events were posted."""
+    at_tier(rig, ONE, OLD)
+    assert truth(rig, ONE).events == ("service.adopted", *more)
+    recover(rig.office)
+    nothing_left(rig)
+    at_tier(rig, ONE, OLD)
+
+
+def nothing_left(rig: Rig) -> None:
+    """No set is open and nobody is asked anything."""
+    with reading(rig.office.engine) as session:
+        assert orphans(session) == 0
+        assert list_open(session) == ()
+
+
+def disputed(rig: Rig) -> ExceptionRow:
+    """Return the one open exception."""
+    with reading(rig.office.engine) as session:
+        (row,) = list_open(session)
+    return row

@@ -5,81 +5,43 @@ One store is enough here: what the databases do differently is in test_store_fau
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
-import asyncssh
 import pytest
 
-from inventory import StalePlan
 from lab.small_isp import TIERS
 from orchestrator.apply import apply_plan
-from orchestrator.database import reading
-from orchestrator.exceptions import list_open
 from orchestrator.interrupt import Interrupts
-from orchestrator.outcome import Outcome
 from orchestrator.plan import make_plan
-from orchestrator.recover import orphans, recover
-from orchestrator.rows import ExceptionRow
+from orchestrator.recover import recover
 from tests.orchestrator.conftest import StartRig
-from tests.orchestrator.moments import Hasty, when
+from tests.orchestrator.moments import (
+    ARM,
+    BNG,
+    LINE,
+    NEW,
+    OLD,
+    OLT,
+    ONE,
+    PLAIN,
+    disputed,
+    is_as_before,
+    is_done,
+    nothing_left,
+    upgrade,
+    when,
+)
 from tests.orchestrator.rig import Rig, at_tier, truth
 from tests.orchestrator.test_change import set_password
-from workflows.transports import cli_session, napalm, netmiko
+from workflows.transports import napalm, netmiko
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
-ONE = "svc-1001"
-OLD, NEW = "fiber-100", "fiber-500"
-OLT = "olt-fra-1"
-BNG = "bng-fra-1"
-ARM, PLAIN, LINE = "commit-configuration confirmed", "commit-configuration plain", "service-port*"
-BY_HAND = "service-port 1001 inbound traffic-table index 10 outbound traffic-table index 10"
-UNIT_BY_HAND = "set interfaces ge-0/0/1 unit 1001 family inet policer output DOWN-1000M"
-
 
 @pytest.fixture
-def isp(start_rig: StartRig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+def isp(hasty_rig: Rig) -> Rig:
     """One BNG, one OLT, and a program that does not wait long."""
-    rig = start_rig(services=2, olts=1, save_s=0.02, timeout_s=2)
-    rig.office = replace(rig.office, clock=Hasty())
-    monkeypatch.setattr(cli_session, "LINE_S", 0.5)
-    monkeypatch.setattr(napalm, "LOCK_WAIT_S", 0)
-    return rig
-
-
-def upgrade(rig: Rig) -> tuple[str, Outcome]:
-    outcome = rig.tier(ONE, NEW)
-    (item,) = outcome.items
-    return item.ending, outcome
-
-
-def is_done(rig: Rig, *, events: int = 1) -> None:
-    at_tier(rig, ONE, NEW)
-    assert truth(rig, ONE).events == ("service.adopted", *["tier.changed"] * events)
-    assert recover(rig.office).outcome.exit_code() == 0
-    nothing_left(rig)
-
-
-def is_as_before(rig: Rig, *more: str) -> None:
-    at_tier(rig, ONE, OLD)
-    assert truth(rig, ONE).events == ("service.adopted", *more)
-    recover(rig.office)
-    nothing_left(rig)
-    at_tier(rig, ONE, OLD)
-
-
-def nothing_left(rig: Rig) -> None:
-    with reading(rig.office.engine) as session:
-        assert orphans(session) == 0
-        assert list_open(session) == ()
-
-
-def disputed(rig: Rig) -> ExceptionRow:
-    with reading(rig.office.engine) as session:
-        (row,) = list_open(session)
-    return row
+    return hasty_rig
 
 
 # --- before the decision -------------------------------------------------------------------------
@@ -276,54 +238,6 @@ def test_what_the_olt_saved_by_itself_is_put_back(isp: Rig) -> None:
     at_tier(isp, ONE, OLD)
 
 
-# --- other people --------------------------------------------------------------------------------
-
-
-def test_a_person_edits_the_olt_inside_the_window(isp: Rig) -> None:
-    """P8: their line is never overwritten; the rest goes back and a person is asked."""
-    when(isp, OLT, "prepared", lambda: isp.fleet.control(OLT, "edit", lines=[BY_HAND]))
-    ending, outcome = upgrade(isp)
-    assert (ending, outcome.exit_code()) == ("aborted", 4)
-    assert (disputed(isp).participant, disputed(isp).cause) == (OLT, "foreign section")
-    seen = truth(isp, ONE)
-    assert seen.olt[0] == seen.olt[1] not in (0, 100_000, 500_000)
-    assert seen.bng == seen.bng_startup == ("DOWN-100M", "UP-20M")
-    assert seen.events == ("service.adopted",)
-
-
-def test_a_person_edits_the_olt_after_the_decision(isp: Rig) -> None:
-    """P8 once more: decided and billed, and the line by hand stays until a person says more."""
-    when(isp, "decision", "committed", lambda: isp.fleet.control(OLT, "edit", lines=[BY_HAND]))
-    ending, outcome = upgrade(isp)
-    assert outcome.exit_code() == 4
-    assert (disputed(isp).participant, disputed(isp).cause) == (OLT, "foreign section")
-    seen = truth(isp, ONE)
-    assert seen.olt[0] == seen.olt[1] not in (0, 100_000, 500_000)
-    assert (seen.bng, seen.events) == (
-        ("DOWN-500M", "UP-100M"),
-        ("service.adopted", "tier.changed"),
-    )
-    assert ending in ("done", "in doubt")
-
-
-def test_a_lock_held_by_a_person_is_named_and_not_broken(isp: Rig) -> None:
-    isp.fleet.control(BNG, "lock")
-    ending, outcome = upgrade(isp)
-    assert (ending, outcome.exit_code()) == ("aborted", 1)
-    assert "noc" in outcome.items[0].reason
-    assert isp.fleet.control(BNG, "dump")["lock"] == "noc"
-    isp.fleet.control(BNG, "unlock")
-    is_as_before(isp)
-
-
-def test_a_confirm_window_of_somebody_else_is_left_alone(isp: Rig) -> None:
-    plan = isp.plan(isp.order(ONE, NEW))
-    isp.fleet.control(BNG, "edit", lines=["set system host-name other"], confirm_min=5)
-    with pytest.raises(StalePlan, match="commit confirmed"):
-        isp.apply(plan)
-    assert isp.fleet.control(BNG, "dump")["pending"] is True
-
-
 # --- what devices do to words and time -----------------------------------------------------------
 
 
@@ -361,59 +275,6 @@ def test_a_write_that_happens_late_is_waited_for(
     isp.fleet.control(device, "advance", seconds=900)
     assert recover(isp.office).outcome.items[0].ending == "aborted"
     is_as_before(isp)
-
-
-# --- the door ------------------------------------------------------------------------------------
-
-
-def test_a_wrong_password_is_named_and_starts_nothing(
-    isp: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = isp.plan(isp.order(ONE, NEW))
-    monkeypatch.setenv("BM_DEVICE_PASSWORD", "not-the-password")
-    with pytest.raises(StalePlan, match="refused the login") as caught:
-        isp.apply(plan)
-    assert caught.value.exit_code == 5
-    assert "not-the-password" not in str(caught.value)
-    monkeypatch.undo()
-    nothing_left(isp)
-
-
-def test_a_password_that_is_wrong_only_for_recovery(
-    isp: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The secret was changed between the crash and the recovery: nothing is lost by that."""
-    when(isp, "decision", "committed", lambda: isp.fleet.control(OLT, "die"))
-    assert upgrade(isp)[0] == "in doubt"
-    isp.fleet.control(OLT, "revive")
-    with monkeypatch.context() as changed:
-        changed.setenv("BM_DEVICE_PASSWORD", "not-the-password")
-        assert recover(isp.office).outcome.exit_code() == 4
-        with reading(isp.office.engine) as session:
-            rows = list_open(session)
-        assert {row.participant for row in rows} == {BNG, OLT}
-        assert all("refused the login" in row.seen for row in rows)
-    assert recover(isp.office).outcome.exit_code() == 0
-    is_done(isp)
-
-
-def test_another_host_key_gets_no_password(isp: Rig) -> None:
-    """F8: a device that was replaced, or somebody between, is told nothing."""
-    plan = isp.plan(isp.order(ONE, NEW))
-    known = Path(isp.office.settings.known_hosts)
-    right = known.read_text("utf-8")
-    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().split()
-    words = [line.split() for line in right.splitlines()]
-    known.write_text("".join(f"{w[0]} {other[0]} {other[1]}\n" for w in words), "utf-8")
-    since = {name: isp.fleet.control(name, "log")["last"] for name in (BNG, OLT)}
-    with pytest.raises(StalePlan, match="host key"):
-        isp.apply(plan)
-    for name, last in since.items():
-        entries = isp.fleet.control(name, "log", since=last)["entries"]
-        assert {entry["what"] for entry in entries} <= {"connected", "disconnected"}
-    nothing_left(isp)
-    known.write_text(right, "utf-8")
-    assert isp.apply(plan).exit_code() == 0
 
 
 @pytest.mark.parametrize("lines", [0, 1])
