@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, Table, bindparam, update
 from sqlmodel import Session, col, select
 
 from inventory import BandmasterError, DatabaseProblem, KeyConflict, OpenChange, new_id
@@ -19,6 +19,12 @@ from .database import database_now, writing
 from .rows import ChangeRow, DecisionRow, OrderRow, ParticipantRow, SetRow, StepRow
 
 UNDECIDED = "INTENT"
+_CHANGE: Table = ChangeRow.__table__  # type: ignore[attr-defined]
+_MOVED = update(_CHANGE).where(
+    _CHANGE.c.change_id.in_(bindparam("names", expanding=True)),
+    _CHANGE.c.state == bindparam("was"),
+    _CHANGE.c.epoch == bindparam("under"),
+)
 OPEN_STATES = ("INTENT", "COMMITTED", "ABORTED", "REVERSED")
 SESSION_PREFIX = "session:"
 
@@ -178,15 +184,8 @@ def move(
     **values: Any,
 ) -> None:
     """Compare-and-set changes from state `was`; EpochLostError unless every one of them moved."""
-    result = session.execute(
-        update(ChangeRow)
-        .where(
-            col(ChangeRow.change_id).in_(change_ids),
-            col(ChangeRow.state) == was,
-            col(ChangeRow.epoch) == epoch,
-        )
-        .values(**values)
-    )
+    where = {"names": change_ids, "was": was, "under": epoch}
+    result = session.execute(_MOVED, where | values)
     if result.rowcount != len(change_ids):  # type: ignore[attr-defined]
         raise EpochLostError(
             "change set",
