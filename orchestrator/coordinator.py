@@ -88,7 +88,7 @@ def run_set(
                 "change set", "one of its services got another change meanwhile", "Plan again."
             ) from error
         try:
-            return _drive(office, crew, interrupts, set_id, devices, handles)
+            return _drive(office, crew, interrupts, set_id, devices, handles, items)
         except DatabaseProblem as problem:
             raise Undecided(
                 short(set_id, "s"), f"is not settled: {problem}", "Run: bandmaster recover"
@@ -102,14 +102,15 @@ def _drive(
     set_id: str,
     devices: Mapping[str, Device],
     handles: Mapping[str, Handle],
+    items: tuple[PlanItem, ...],
 ) -> SetResult:
     """From the durable intent to every participant at its goal."""
     trial = _Trial(office=office, crew=crew, interrupts=interrupts, set_id=set_id)
-    note_evidence(office, crew, set_id, devices, handles)
+    note_evidence(office, crew, set_id, devices, handles, items)
     seen, refusals = trial.prepare(handles)
     verdict = trial.decide(seen, refusals)
     settle(office, crew, set_id, devices, known={} if refusals else seen)
-    note_evidence(office, crew, set_id, devices, handles)
+    note_evidence(office, crew, set_id, devices, handles, items)
     return SetResult(set_id=set_id, refusals=refusals, decided=verdict)
 
 
