@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 from benchmarks.fleet import running_site
 from benchmarks.measure import Claim, run, spread, working_folder
-from lab.small_isp import SmallIsp
 
 REACH = 20
 GOAL = "fiber-500"
@@ -17,9 +16,8 @@ GOAL = "fiber-500"
 def measure(*, quick: bool) -> Iterator[Claim]:
     """One by one first (a sample), then all the others in one set; planning told apart."""
     alone, together = (3, 50) if quick else (20, 1000)
-    isp = SmallIsp(subnet="127.91.2", services=1 + alone + together, olts=1)
-    with working_folder() as folder, running_site(folder, isp) as site:
-        warm, *names = isp.ids()
+    with working_folder() as folder, running_site(folder, 1 + alone + together) as site:
+        warm, *names = site.isp.ids()
         site.apply(site.plan((warm,), GOAL))
         singles, plannings = [], []
         for name in names[:alone]:

@@ -17,7 +17,6 @@ from benchmarks.measure import Claim, p99, run, working_folder
 from billing_bridge import Evidence
 from device_templates import section_rate
 from inventory import new_id, services_many
-from lab.small_isp import SmallIsp
 from orchestrator.coordinator import _intend, make_handles
 from orchestrator.database import database_now, reading, writing
 from orchestrator.decide import commit_set
@@ -32,14 +31,16 @@ GOAL = "fiber-500"
 def measure(*, quick: bool) -> Iterator[Claim]:
     """Each database in turn; the plans are real ones, taken forth and back."""
     many = 50 if quick else 1000
-    for number, name in enumerate(DATABASES, start=1):
-        with working_folder() as folder, database(name, folder) as url:
-            isp = SmallIsp(subnet=f"127.91.{2 + number}", services=many, olts=1)
-            with running_site(folder, isp, url) as site:
-                desk = _Desk(site=site, items=site.plan(isp.ids(), GOAL).items)
-                bare = desk.bare(20 if quick else 500)
-                ones = desk.decide(20 if quick else 500, size=1)
-                sets = desk.decide(2 if quick else 20, size=many)
+    for name in DATABASES:
+        with (
+            working_folder() as folder,
+            database(name, folder) as url,
+            running_site(folder, many, url) as site,
+        ):
+            desk = _Desk(site=site, items=site.plan(site.isp.ids(), GOAL).items)
+            bare = desk.bare(20 if quick else 500)
+            ones = desk.decide(20 if quick else 500, size=1)
+            sets = desk.decide(2 if quick else 20, size=many)
         yield Claim(what=f"{name}: bare UPDATE and INSERT", measured=_times(bare))
         yield Claim(
             what=f"{name}: decision for 1 change",

@@ -51,8 +51,11 @@ class Site:
 
 
 @contextmanager
-def running_site(folder: Path, isp: SmallIsp, database_url: str = "") -> Iterator[Site]:
-    """Run the ISP's devices beside us and import it into a store: else SQLite in `folder`."""
+def running_site(folder: Path, services: int, database_url: str = "") -> Iterator[Site]:
+    """Run one BNG and one OLT beside us and import them into a store: else SQLite in `folder`."""
+    # addresses of this process alone: another run on this host has its own
+    subnet = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250 + 1}"
+    isp = SmallIsp(subnet=subnet, services=services, olts=1)
     os.environ.update(isp.secrets())
     fleet, inventory = isp.write(folder)
     settings = Settings(

@@ -12,7 +12,6 @@ from statistics import median
 from benchmarks.fleet import Site, running_site
 from benchmarks.measure import Claim, run, spread, working_folder
 from benchmarks.plain import Plain
-from lab.small_isp import SmallIsp
 
 REACH = 1.25
 GOAL = "fiber-500"
@@ -21,10 +20,9 @@ GOAL = "fiber-500"
 def measure(*, quick: bool) -> Iterator[Claim]:
     """Take turns: ours, the lean script, the script as its libraries come."""
     rounds = 2 if quick else 15
-    isp = SmallIsp(subnet="127.91.1", services=3 * rounds + 3, olts=1)
-    with working_folder() as folder, running_site(folder, isp) as site:
-        names = iter(isp.ids())
-        lean, stock = Plain(isp=isp, lean=True), Plain(isp=isp, lean=False)
+    with working_folder() as folder, running_site(folder, 3 * rounds + 3) as site:
+        names = iter(site.isp.ids())
+        lean, stock = Plain(isp=site.isp, lean=True), Plain(isp=site.isp, lean=False)
         _check_alike(site, lean, next(names), next(names))  # also warms up
         stock.change(next(names), GOAL)
         planning, applying, leanly, stockly = [], [], [], []
