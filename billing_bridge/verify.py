@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from struct import Struct
@@ -150,10 +151,13 @@ def _source(
     cursor = bare.cursor() if dialect == "sqlite" else bare.cursor(binary=True)
 
     def batches(deep: bool) -> Iterator[list[tuple[Any, ...]]]:  # noqa: FBT001
-        after = _BEFORE_ALL
-        while rows := cursor.execute(_QUERIES[dialect, deep], (after, _BATCH)).fetchall():
-            after = rows[-1][0]
-            yield rows
+        query = _QUERIES[dialect, deep]
+        # in a pipeline the server reads the next rows while these are hashed
+        with nullcontext() if dialect == "sqlite" else bare.pipeline():
+            cursor.execute(query, (_BEFORE_ALL, _BATCH))
+            while rows := cursor.fetchall():
+                cursor.execute(query, (rows[-1][0], _BATCH))
+                yield rows
         cursor.close()
 
     return batches, str if dialect == "sqlite" else _postgres_instant
