@@ -96,7 +96,7 @@ class _Walked:
 
 def _walk(walked: _Walked, rows: Sequence[tuple[Any, ...]], instant: Callable[[Any], str]) -> str:
     """Follow the rows as far as they hold; say why the next one does not, "" = all hold."""
-    sha256, place = hashlib.sha256, Struct(">Q").pack
+    blank, place = hashlib.sha256(), Struct(">Q").pack  # a copy costs less than a new one
     seq, previous = walked.head.seq, walked.head.hash
     sent, stamp = walked.sent, walked.stamp
     prefix = f"{stamp} ".encode()
@@ -108,7 +108,9 @@ def _walk(walked: _Walked, rows: Sequence[tuple[Any, ...]], instant: Callable[[A
             if stamp < earlier:
                 problem = "recorded_at steps back"
                 break
-        computed = sha256(previous + place(seq + 1) + prefix + body).digest()
+        link = blank.copy()
+        link.update(previous + place(seq + 1) + prefix + body)
+        computed = link.digest()
         if own_hash != computed or prev_hash != previous or number != seq + 1:
             problem = _why(number, seq + 1, linked=prev_hash == previous)
             break
