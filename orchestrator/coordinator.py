@@ -26,7 +26,7 @@ from inventory import (
 from workflows import Crew, Handle, Observation, PlanItem, Reply, item_json
 
 from .database import LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS, database_now, reading, writing
-from .decide import commit_set
+from .decide import commit_set, stale_prices
 from .drive import note_observations, note_replies, rates_text
 from .evidence import note_evidence
 from .interrupt import Interrupts
@@ -143,7 +143,8 @@ def _compare(
     """Read every owned section under the lease; say which services' plans are stale (W10)."""
     with reading(office.engine) as session:
         services = services_many(session, [item.order.service_id for item in items])
-    refusals = {
+        refusals = stale_prices(session, items)
+    refusals |= {
         item.order.service_id: "the service has moved on since the plan was made: plan again"
         for service, item in zip(services, items, strict=True)
         if service.version != item.service_version

@@ -74,13 +74,8 @@ def commit_set(
     now = database_now(session)
     items = [opened.items[change.change_id] for change in opened.changes]
     accounts = accounts_many(session, {item.account_id for item in items})
-    for item in items:
-        if local_date(now, accounts[item.account_id].time_zone) != item.priced_for_date:
-            raise StalePlan(
-                item.order.service_id,
-                f"was priced for {item.priced_for_date}, and that date has passed",
-                "Plan it again.",
-            )
+    for service_id, why in stale_prices(session, items).items():
+        raise StalePlan(service_id, why, "Plan it again.")
     before = services_many(session, [item.order.service_id for item in items])
     tiers = {tier.code: tier for tier in list_tiers(session)}
     undone = _without(session, {i.order.service_id: i.order.reverses for i in items})
@@ -106,6 +101,17 @@ def commit_set(
         for change, item, (_, after) in zip(opened.changes, items, moves, strict=True)
     ]
     return append(session, events, now)
+
+
+def stale_prices(session: Session, items: Sequence[PlanItem]) -> dict[str, str]:
+    """Say which services' plans were priced for another local date than today, by service_id."""
+    now = database_now(session)
+    accounts = accounts_many(session, {item.account_id for item in items})
+    return {
+        item.order.service_id: f"was priced for {item.priced_for_date}, and that date has passed"
+        for item in items
+        if local_date(now, accounts[item.account_id].time_zone) != item.priced_for_date
+    }
 
 
 def _effective(

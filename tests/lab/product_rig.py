@@ -16,6 +16,7 @@ from typing import Any
 from lab_rig import LOGIN, Json, RunningLab
 from pyrad import packet
 
+from lab.small_isp import midday_zone
 from orchestrator.database import make_engine
 from orchestrator.migrate import upgrade
 from tests.orchestrator.field import Cutter, Ended
@@ -229,7 +230,9 @@ def the_product(lab: RunningLab, folder: Path) -> Iterator[Product]:
     cutter = Cutter()
     try:
         product = Product(lab=lab, folder=folder, cutter=cutter)
-        product.good("inventory", "import", lab.facts["inventory"])
+        told = Path(lab.facts["inventory"])
+        told.write_text(told.read_text().replace("time_zone: UTC", f"time_zone: {midday_zone()}"))
+        product.good("inventory", "import", str(told))
         product.good("device", "enroll-key", "bng", "--yes")
         yield product
     finally:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from sqlmodel import select
 
 from billing_bridge import find_by_service, replay_check
@@ -25,6 +25,7 @@ from inventory import (
     new_id,
 )
 from inventory.radius_rows import RADCHECK
+from inventory.rows import AccountRow
 from orchestrator.answers import answer_exception
 from orchestrator.apply import apply_plan, cancel_plan
 from orchestrator.database import reading, writing
@@ -86,11 +87,17 @@ def test_refusal_by_the_bng_leaves_the_olt_alone(rig: Rig) -> None:
     assert not [line for line in sent if line.startswith("service-port")]
 
 
-@pytest.mark.parametrize("verb", ["edit on the device", "the service moved"])
+@pytest.mark.parametrize("verb", ["edit on the device", "the service moved", "midnight"])
 def test_a_plan_is_stale_when_the_world_moved(rig: Rig, verb: str) -> None:
     plan = rig.plan(rig.order(ONE, "fiber-500"))
     if verb == "the service moved":
         assert rig.tier(ONE, "fiber-1000").exit_code() == 0
+    elif verb == "midnight":  # its price is that of a date which has passed where the payer lives
+        tomorrow = update(AccountRow).values(time_zone="Pacific/Kiritimati")
+        if rig.isp.time_zone.startswith("Etc/GMT-"):
+            tomorrow = update(AccountRow).values(time_zone="Etc/GMT+12")
+        with writing(rig.office.engine) as session:
+            session.execute(tomorrow)
     else:
         unit = "set interfaces ge-0/0/1 unit 1001 family inet policer output DOWN-1000M"
         rig.fleet.control(rig.isp.bng, "edit", lines=[unit])
@@ -100,6 +107,10 @@ def test_a_plan_is_stale_when_the_world_moved(rig: Rig, verb: str) -> None:
     with reading(rig.office.engine) as session:
         assert orphans(session) == 0
     assert "tier.changed" not in truth(rig, ONE).events[2:]
+    if verb == "midnight":
+        assert "passed" in str(caught.value)
+        sent = [e["text"] for e in rig.fleet.control(rig.isp.bng, "log")["entries"]]
+        assert not [line for line in sent if "load-configuration" in line]
 
 
 def test_a_drifted_line_is_not_planned(rig: Rig) -> None:
