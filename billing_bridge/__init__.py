@@ -1,5 +1,6 @@
 """What is owed: the ledger and the rules of price."""
 
+from .anchors import Anchor, AnchorFile, agreeing, open_anchors, read_anchors
 from .consumer import advance, read_batch
 from .event import (
     EMPTY_HASH,
@@ -52,6 +53,8 @@ __all__ = [
     "SCHEMA_VERSION",
     "TRANSITIONS",
     "WHEN_RECORDED",
+    "Anchor",
+    "AnchorFile",
     "BillingEvent",
     "Charged",
     "ConsumerCursor",
@@ -70,6 +73,7 @@ __all__ = [
     "VerifyReport",
     "acts",
     "advance",
+    "agreeing",
     "append",
     "charged_history",
     "check_transition",
@@ -85,6 +89,7 @@ __all__ = [
     "head_at",
     "ledger_head",
     "midnight",
+    "open_anchors",
     "period_holding",
     "position_of",
     "preview",
@@ -92,6 +97,7 @@ __all__ = [
     "price_history",
     "price_plan",
     "prorate",
+    "read_anchors",
     "read_batch",
     "replay_check",
     "round_half_up",

@@ -215,19 +215,29 @@ def link_hash(prev_hash: bytes, seq: int, text: bytes) -> bytes:
 def read_event(
     seq: int, recorded_at: dt.datetime, body: str, prev_hash: bytes, own_hash: bytes
 ) -> LedgerEvent:
-    """Return the event that a stored row holds; the body speaks, not the typed copies."""
-    parts = json.loads(body)
-    parts["effective_at"] = parse_instant(parts["effective_at"])
-    if "effective_until" in parts:
-        parts["effective_until"] = parse_instant(parts["effective_until"])
-    return LedgerEvent(
-        **parts,
-        seq=seq,
-        recorded_at=recorded_at,
-        body=body,
-        prev_hash=bytes(prev_hash),
-        hash=bytes(own_hash),
-    )
+    """Return the event that a stored row holds; the body speaks, not the typed copies.
+
+    Raises LedgerBroken where the body is no event: somebody has altered it.
+    """
+    try:
+        parts = json.loads(body)
+        parts["effective_at"] = parse_instant(parts["effective_at"])
+        if "effective_until" in parts:
+            parts["effective_until"] = parse_instant(parts["effective_until"])
+        return LedgerEvent(
+            **parts,
+            seq=seq,
+            recorded_at=recorded_at,
+            body=body,
+            prev_hash=bytes(prev_hash),
+            hash=bytes(own_hash),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerBroken(
+            "ledger",
+            f"the text of seq {seq} is not that of an event",
+            "Find out where it broke: bandmaster ledger verify",
+        ) from error
 
 
 def check_transition(service_id: str, kind: str, before: str, after: str) -> None:

@@ -21,8 +21,8 @@ init, doctor, db upgrade, inventory import, device list, device show, device che
 device profiles, device enroll-key, plan list, subscriber show, service activate, service tier,
 service suspend, service resume, service terminate, change list, change show, change apply,
 change cancel, change rollback, recover, exceptions list, exceptions show, exceptions resolve,
-hold, release, ledger tail, ledger verify, ledger export, ledger replay, find, lab up, lab down,
-lab status
+hold, release, ledger tail, ledger anchor, ledger verify, ledger export, ledger replay, find,
+lab up, lab down, lab status
 """
 NO_DATA = {
     "init",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +23,10 @@ def add(app: typer.Typer) -> None:
     """Add the commands to the tree."""
     group = new_group("The ledger: append-only, hash-chained, what every bill comes from.")
     command(group, "tail", "ledger tail", "ledger tail --after 48200 --json")(tail)
-    command(group, "verify", "ledger verify --deep")(verify)
+    command(
+        group, "verify", "ledger verify --deep", "ledger verify --anchors ledger-anchors.jsonl"
+    )(verify)
+    command(group, "anchor", "ledger anchor --file /mnt/worm/bandmaster.jsonl")(anchor)
     command(group, "export", "ledger export --after 48200 > events.jsonl")(export)
     command(group, "replay", "ledger replay --check")(replay)
     app.add_typer(group, name="ledger")
@@ -93,27 +97,35 @@ def verify(
         list[str] | None,
         typer.Option(help="A head kept elsewhere: the chain must pass it.", metavar="SEQ:HASH"),
     ] = None,
+    anchors: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file of anchors: the chain must pass them all.", metavar="FILE"),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Check the chain over all events: no gap, no altered byte, nothing cut out.
 
-    Ends with 1 where anything is wrong. What a tail cut off would hide shows against an --anchor:
-    keep the line that a good run prints somewhere else.
+    Ends with 1 where anything is wrong. What a tail cut off or a chain rewritten by its owner would
+    hide shows against anchors kept elsewhere: --anchors with the file of `ledger anchor`, or
+    --anchor with the line that a good run prints.
     """
+    from billing_bridge import agreeing, read_anchors
     from billing_bridge import verify as check
     from orchestrator.database import reading
 
-    anchors = tuple(_anchor(text) for text in anchor or ())
+    kept = [one.head for file in anchors or () for one in read_anchors(file)]
+    heads = agreeing([*kept, *(_anchor(text) for text in anchor or ())])
     with desk.store() as (_settings, engine), reading(engine) as session:
-        report = check(session, deep=deep, anchors=anchors)
+        report = check(session, deep=deep, anchors=heads)
     if json:
-        data({**plain(report), "ok": not report.problem, "deep": deep})
+        data({**plain(report), "ok": not report.problem, "deep": deep, "anchors": len(heads)})
     elif report.problem:
         show(f"BROKEN at seq {report.bad_seq}: {report.problem}")
         show("Bill nothing from this ledger until it is known why.")
     else:
         how = "chain and columns hold" if deep else "chain holds"
-        show(f"ok: {report.events} events, {how}")
+        passed = f", anchors passed: {len(heads)}" if heads else ""
+        show(f"ok: {report.events} events, {how}{passed}")
         show(f"anchor {report.last.seq}:{report.last.hash.hex()}")
     raise typer.Exit(1 if report.problem else 0)
 
@@ -129,6 +141,34 @@ def _anchor(text: str) -> Head:
         raise WrongUse(
             f"--anchor {text}", "is not SEQ:HASH", "Copy it from `bandmaster ledger verify`."
         ) from error
+
+
+def anchor(
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to; without it ledger-anchors.jsonl beside the settings.", metavar="FILE"
+        ),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Check the chain, then add its newest event's place, hash and time to a file.
+
+    Run it from a timer, and keep the file where whoever owns the database cannot write: on another
+    host, or on a medium that can only grow. Refuses a chain that does not pass the file's anchors.
+    """
+    from billing_bridge import open_anchors
+    from orchestrator.database import database_now, reading
+
+    with desk.store() as (settings, engine):
+        place = file or Path(settings.path).parent / "ledger-anchors.jsonl"
+        with open_anchors(place) as opened, reading(engine) as session:
+            made = opened.add(session, database_now(session))
+    if json:
+        data({**plain(made.head), "time": made.anchored_at, "file": str(place)})
+    else:
+        show(f"anchor {made.head.seq}:{made.head.hash.hex()}")
+        say(f"Added to {place} at {utc(made.anchored_at)}.")
 
 
 def export(
