@@ -25,6 +25,7 @@ def answer_exception(
 
     Raises WrongUse for an answer that this exception does not offer, Refused when it is settled.
     """
+    office.check_store()
     with reading(office.engine) as session:
         row = find_exception(session, exception_id)
         change = session.get_one(ChangeRow, row.change_id)

@@ -49,11 +49,13 @@ def apply_plan(
     where nothing could be started at all.
     """
     started = office.clock.boottime_s()
+    office.check_store()
     with reading(office.engine) as session:
         plan, row = load_plan(session, plan_id)
-        _check_row(session, row)
-        done = _done_before(session, plan)
-    left = tuple(item for item in plan.items if item.order.service_id not in done)
+        done = done_before(session, plan)
+        left = tuple(item for item in plan.items if item.order.service_id not in done)
+        if left:
+            _check_row(session, row)
     refuse_blocked(office, left)
     results: list[ItemOutcome] = list(done.values())
     with writing(office.engine) as session:
@@ -104,11 +106,11 @@ def _check_row(session: Session, row: PlanRow) -> None:
         )
 
 
-def _done_before(session: Session, plan: ChangePlan) -> dict[str, ItemOutcome]:
+def done_before(session: Session, plan: ChangePlan) -> dict[str, ItemOutcome]:
     """Return what earlier applies of the same orders ended with, by service (P14)."""
     orders = find_orders(session, [item.order.idempotency_key for item in plan.items])
     return {
-        outcome.service_id: outcome
+        outcome.service_id: replace(outcome, earlier=True)
         for outcome in order_outcomes(session, tuple(orders.values()))
         if outcome.ending in ("done", "reversed")
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session
 
-from billing_bridge import Evidence
+from billing_bridge import Evidence, Head
 from device_templates import platform as find_platform
 from device_templates import section_rate
 from inventory import (
@@ -40,6 +40,7 @@ from .journal import (
     short,
     write_intent,
 )
+from .memory import remember
 from .office import Office
 from .rows import ChangeRow, SetRow
 from .settle import ensure_decided, settle, take_passwords
@@ -87,6 +88,7 @@ def run_set(
             raise OpenChange(
                 "change set", "one of its services got another change meanwhile", "Plan again."
             ) from error
+        remember(office.engine, office.memory, set_id=set_id)
         try:
             return _drive(office, crew, interrupts, set_id, devices, handles, items)
         except DatabaseProblem as problem:
@@ -304,6 +306,8 @@ class _Trial:
         with writing(self.office.engine) as session:
             events = commit_set(session, opened, evidence, passwords)
             note(session, self.set_id, "decision", verdict="COMMIT", seq=events[-1].seq)
+        newest = Head(seq=events[-1].seq, hash=events[-1].hash)
+        remember(self.office.engine, self.office.memory, head=newest)
 
 
 def _evidence(

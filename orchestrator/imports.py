@@ -21,6 +21,7 @@ def import_files(office: Office, paths: Sequence[Path], actor: str) -> ImportRes
     Idempotent: what is known and equal does nothing. Nothing is sent to any device. Raises
     BadFile naming file, line and field; Refused where a known service would be changed.
     """
+    office.check_store()
     with reading(office.engine) as session:
         known = list_devices(session)
     batch = parse_files(

@@ -249,8 +249,25 @@ class DeviceCheck:
         return any(not line.ok for line in self.lines)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRead:
+    """A device, our lines on it, and what it shows for them, in the same order."""
+
+    device: Device
+    lines: tuple[tuple[Service, Objects], ...]
+    seen: Reading | DeviceProblem
+
+
 def check_devices(office: Office, names: Iterable[str]) -> tuple[DeviceCheck, ...]:
     """Log in to the devices, read every line of ours and compare it with the ledger's tier."""
+    found = read_devices(office, names)
+    with reading(office.engine) as session:
+        tiers = {tier.code: tier for tier in list_tiers(session)}
+    return tuple(_check(each, tiers) for each in found)
+
+
+def read_devices(office: Office, names: Iterable[str]) -> tuple[DeviceRead, ...]:
+    """Log in to the devices (none named = all) and read every line of ours; nothing is sent."""
     with reading(office.engine) as session:
         wanted = frozenset(names)
         for name in sorted(wanted):
@@ -260,13 +277,12 @@ def check_devices(office: Office, names: Iterable[str]) -> tuple[DeviceCheck, ..
             for device in list_devices(session)
             if device.role != "radius" and (not wanted or device.name in wanted)
         )
-        tiers = {tier.code: tier for tier in list_tiers(session)}
         on = {d.name: _lines_on(d.name, list_services(session, device=d.name)) for d in devices}
     with office.crew(devices, no_fence) as crew:
         found = crew.sections(
             {name: tuple(objects for _s, objects in lines) for name, lines in on.items()}
         )
-    return tuple(_check(device, on[device.name], found[device.name], tiers) for device in devices)
+    return tuple(DeviceRead(device=d, lines=on[d.name], seen=found[d.name]) for d in devices)
 
 
 def _lines_on(name: str, services: Iterable[Service]) -> tuple[tuple[Service, Objects], ...]:
@@ -278,18 +294,14 @@ def _lines_on(name: str, services: Iterable[Service]) -> tuple[tuple[Service, Ob
     )
 
 
-def _check(
-    device: Device,
-    lines: tuple[tuple[Service, Objects], ...],
-    seen: Reading | DeviceProblem,
-    tiers: Mapping[str, Tier],
-) -> DeviceCheck:
+def _check(read: DeviceRead, tiers: Mapping[str, Tier]) -> DeviceCheck:
+    device, seen = read.device, read.seen
     if isinstance(seen, DeviceProblem):
         return DeviceCheck(device=device.name, problem=str(seen), remedy=seen.remedy, lines=())
     kind = find_platform(device.platform)
     checked = tuple(
         _line(kind, service, objects, place, seen, intended_rate(service, tiers))
-        for place, (service, objects) in enumerate(lines)
+        for place, (service, objects) in enumerate(read.lines)
     )
     return DeviceCheck(device=device.name, problem="", remedy="", lines=checked)
 
@@ -301,7 +313,9 @@ def _line(  # the parts of one comparison
     given = section_rate(section)
     what = ""
     if service.state in ("active", "suspended"):
-        what = _drift(kind, service, objects, place, seen, rate)
+        what = drift_text(kind, service, objects, place, seen, rate)
+    elif service.state == "terminated" and dict(section).get("state") == "on":
+        what = f"is switched on at {given}, the ledger says terminated"
     return LineCheck(
         service_id=service.service_id,
         state=service.state,
@@ -312,7 +326,7 @@ def _line(  # the parts of one comparison
     )
 
 
-def _drift(  # the parts of one comparison
+def drift_text(  # the parts of one comparison
     kind: Platform, service: Service, objects: Objects, place: int, seen: Reading, rate: Rate
 ) -> str:
     """Say in what a line differs from what its device can give for the ledger's tier."""

@@ -18,6 +18,7 @@ from workflows import CoaReply, Crew, CrewSettings, Fence, send_coa
 from .clock import Clock, HostClock
 from .database import make_engine
 from .leases import Leases, Owner
+from .memory import FILE, FileMemory, Memory, NoMemory, check_store
 from .secrets import SecretStore
 from .settings import Settings
 
@@ -57,9 +58,18 @@ class Office:
     crew: Callable[[tuple[Device, ...], Fence], Crew]
     coa: CoaPort
     tell: Teller = field(default=silence)
+    memory: Memory = field(default_factory=NoMemory)
+
+    def check_store(self) -> None:
+        """Raise Refused where the store was put back from a copy (D16)."""
+        check_store(self.engine, self.memory)
 
     def leases(self, purpose: str) -> Leases:
-        """Return leases (not yet taken) under an owner of their own."""
+        """Return leases (not yet taken) under an owner of their own.
+
+        Whoever sends anything comes through here: Refused where the store was put back.
+        """
+        self.check_store()
         owner = Owner(owner=uuid.uuid4().hex)
         return Leases(self.engine, self.clock, self.settings, owner, purpose)
 
@@ -93,4 +103,5 @@ def open_office(
         crew=crew,
         coa=coa,
         tell=tell,
+        memory=FileMemory(Path(settings.known_hosts).with_name(FILE)),
     )

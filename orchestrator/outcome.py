@@ -24,6 +24,7 @@ class ItemOutcome:
     ending: Ending
     reason: str = ""
     exceptions: tuple[str, ...] = ()
+    earlier: bool = False  # it had ended so before this apply, which sent nothing for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,7 @@ def make_plan(
     if not orders:
         raise WrongUse("change plan", "names no service", "Name a service, a file or a filter.")
     _refuse_twice(orders)
+    office.check_store()
     close_applied(office, tuple(order.service_id for order in orders))
     with reading(office.engine) as session:
         known = _know(session, orders)

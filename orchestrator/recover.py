@@ -38,8 +38,10 @@ def recover(
 
     With `service_ids` only the sets of those services. With `wait_settle` the settle time of
     applied sets is waited out; else they are listed as waiting. Nothing is forced: a set under a
-    living worker's lease, or one that cannot be begun, is skipped and named.
+    living worker's lease, or one that cannot be begun, is skipped and named. Raises Refused where
+    the store was put back from a copy.
     """
+    office.check_store()
     with reading(office.engine) as session:
         set_ids = [
             set_id

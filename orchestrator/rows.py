@@ -17,6 +17,19 @@ def _instant(*, nullable: bool = False) -> Column[dt.datetime]:
     return Column(UtcInstant(), nullable=nullable)
 
 
+class StoreRow(SQLModel, table=True):
+    """The store itself; one row. `epoch` goes up with each `recover --after-restore`.
+
+    While `read_epoch` is behind it the devices have not been read since: nothing is sent.
+    """
+
+    __tablename__ = "store"
+
+    store_id: str = Field(primary_key=True)
+    epoch: int
+    read_epoch: int
+
+
 class PlanRow(SQLModel, table=True):
     """A frozen change plan as it was shown."""
 

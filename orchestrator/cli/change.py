@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,12 @@ from .ask import refuse_without_person
 from .options import JsonFlag, command, new_group
 from .output import Painted, data, say, table, utc
 from .progress import Progress
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from orchestrator.outcome import ItemOutcome
+    from workflows import ChangePlan
 
 PlanId = Annotated[str, typer.Argument(help="The plan, as shown.", metavar="PLAN_ID")]
 ChangeId = Annotated[
@@ -129,7 +135,7 @@ def apply(
     json: JsonFlag = False,
 ) -> None:
     """Apply a plan exactly as it was shown; what is done already is skipped."""
-    from orchestrator.apply import load_plan
+    from orchestrator.apply import done_before, load_plan
     from orchestrator.database import database_now, reading
 
     from .ids import resolve
@@ -142,9 +148,43 @@ def apply(
             _, found = resolve(session, "p", plan_id)
             plan, row = load_plan(session, found)
             over = row.status == "cancelled" or database_now(session) > row.expires_at
+            done = tuple(done_before(session, plan).values())
+            if len(done) == len(plan.items):
+                _tell_done(session, plan, done, ways)
         if over:  # applying refuses it with the reason, so nobody is asked in vain
             ways = dataclasses.replace(ways, yes=True)
         act(office, progress, plan, ways)
+
+
+def _tell_done(
+    session: Session, plan: ChangePlan, done: tuple[ItemOutcome, ...], ways: Ways
+) -> None:
+    """End with what became of a plan of which nothing is left to apply."""
+    from billing_bridge import find_by_change
+    from orchestrator.journal import short
+    from orchestrator.outcome import Outcome
+    from orchestrator.rows import ChangeRow
+
+    from .act import plan_value
+    from .plan_text import SHOWN_REFUSALS, next_steps, outcome_json
+
+    for item in done[:SHOWN_REFUSALS]:
+        at = session.get_one(ChangeRow, item.change_id).applied_at
+        events = find_by_change(session, item.change_id)
+        say(
+            f"{item.service_id}: {item.ending} already{f', applied {utc(at)}' if at else ''}, "
+            f"change {short(item.change_id, 'c')}, "
+            + ", ".join(f"ledger seq {event.seq} {event.type}" for event in events)
+        )
+    if len(done) > SHOWN_REFUSALS:
+        say(f"... and {len(done) - SHOWN_REFUSALS} more services")
+    say(f"Nothing is left to apply of {short(plan.plan_id, 'p')}, and nothing was sent.")
+    outcome = Outcome(items=done)
+    for line in next_steps(plan.plan_id, done, outcome.exit_code()):
+        say(line)
+    if ways.json:
+        data({"plan": plan_value(plan), "outcome": outcome_json(plan.plan_id, outcome)})
+    raise typer.Exit(outcome.exit_code())
 
 
 def cancel(plan_id: PlanId) -> None:
@@ -179,7 +219,6 @@ def rollback(
     from orchestrator.database import reading
     from orchestrator.office import Office
     from orchestrator.rollback import Undo, plan_rollback
-    from workflows import ChangePlan
 
     from .ids import resolve
 

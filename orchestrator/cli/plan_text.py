@@ -229,13 +229,17 @@ def outcome_lines(plan_id: str, outcome: Outcome) -> list[str]:
         paint(f"{count} {ending}", _MARKS.get(ending, "bad")) for ending, count in counts if count
     )
     seq = f"  ledger seq {outcome.last_seq}" if outcome.count("done") else ""
-    lines.append(f"{counted or 'nothing to do'} in {outcome.elapsed_s:.1f} s.{seq}")
-    return lines + _next_steps(plan_id, outcome.items, outcome.exit_code())
+    before = sum(item.earlier for item in outcome.items)
+    earlier = f" {before} of them had ended so before and were sent nothing." if before else ""
+    lines.append(f"{counted or 'nothing to do'} in {outcome.elapsed_s:.1f} s.{earlier}{seq}")
+    return lines + next_steps(plan_id, outcome.items, outcome.exit_code())
 
 
 def _one(plan_id: str, outcome: Outcome, item: ItemOutcome) -> list[str]:
     change = short(item.change_id, "c") if item.change_id else "none"
-    steps = _next_steps(plan_id, outcome.items, outcome.exit_code())
+    steps = next_steps(plan_id, outcome.items, outcome.exit_code())
+    if item.earlier:
+        return [f"{item.ending} before, by change {change}. Nothing was sent.", *steps]
     if item.ending == "done" and not item.exceptions:
         return [
             paint(f"Applied in {outcome.elapsed_s:.1f} s.", "good")
@@ -256,7 +260,8 @@ def _one(plan_id: str, outcome: Outcome, item: ItemOutcome) -> list[str]:
     return [reason, paint(said, "bad"), *steps]
 
 
-def _next_steps(plan_id: str, items: Iterable[ItemOutcome], exit_code: int) -> list[str]:
+def next_steps(plan_id: str, items: Iterable[ItemOutcome], exit_code: int) -> list[str]:
+    """Return what a person may do next, a line each; nothing where all went well."""
     opens = [exception for item in items for exception in item.exceptions]
     lines = [
         f"A person is needed: bandmaster exceptions show {short(exception, 'x')}"

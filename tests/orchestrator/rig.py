@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 from sqlmodel import SQLModel
 
 from billing_bridge import ddl, find_by_service, fold_service
@@ -22,6 +22,7 @@ from orchestrator.keys import enroll_key
 from orchestrator.office import Office, open_office
 from orchestrator.outcome import Outcome
 from orchestrator.plan import make_plan
+from orchestrator.rows import StoreRow
 from orchestrator.settings import Settings
 from workflows import ChangeKind, ChangePlan, Order
 
@@ -97,6 +98,7 @@ def create_schema(engine: Engine) -> None:
         SQLModel.metadata.create_all(connection)
         for statement in ddl(engine.dialect.name):
             connection.exec_driver_sql(statement)
+        connection.execute(insert(StoreRow).values(store_id=new_id(), epoch=1, read_epoch=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
