@@ -4,11 +4,12 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench lab-up lab-down format servers clean
+.PHONY: demo test check kills bench lab-up lab-down format servers clean
 
 demo: $(READY) ; $(PY) -m lab.demo
 test: $(READY) servers ; $(PY) -m pytest -n 4 --dist loadscope $(ARGS)
 check: $(READY) ; $(PY) tools/check.py
+kills: $(READY) servers ; $(PY) -m tests.kills $(ARGS)
 bench: $(READY) servers ; $(PY) -m benchmarks.all $(ARGS)
 lab-up: $(READY) servers ; $(PY) -m lab up
 lab-down: $(READY) ; $(PY) -m lab down

@@ -4,7 +4,8 @@ An edge lies before and after every commit of the store, every verb and read of 
 line on a device's wire and every CoA. `python -m lab.cut --list -- ARGS` prints them as they are
 passed, `--at 17` or `--at "after decision"` cuts there; `--signal INT` sends another signal, and
 `--times 2` sends it twice. `python -m lab.cut --serve` reads one JSON request per line and runs
-each in a fork of this process, so that a thousand cuts pay for the imports once.
+each in a fork of this process, so that a thousand cuts pay for the imports once; there `--later 80`
+has the parent send SIGKILL 80 ms after the edge, wherever the run is by then.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -53,13 +55,12 @@ LATE = (
 
 
 class Edges:
-    """Counts edges as they are passed and sends this very process a signal at one of them."""
+    """Counts edges as they are passed and strikes at one of them."""
 
-    def __init__(self, at: str, *, listing: bool, number: int, times: int) -> None:
+    def __init__(self, at: str, *, listing: bool, strike: Callable[[], None]) -> None:
         self._at = at
         self._listing = listing
-        self._signal = number
-        self._times = times
+        self._strike = strike
         self._passed = 0
         self._lock = threading.Lock()
 
@@ -76,9 +77,7 @@ class Edges:
             self._at = ""
             sys.stderr.flush()
             sys.stdout.flush()
-            for _ in range(self._times):
-                # to this thread: it is delivered before the call returns
-                signal.pthread_kill(threading.get_ident(), self._signal)
+            self._strike()
 
     def around(self, owner: Any, attribute: str, name: Callable[..., str]) -> None:
         """Put an edge before and one after each call of `owner.attribute`."""
@@ -145,17 +144,32 @@ def _watch_commits(edges: Edges) -> None:
         names.next = "commit"
 
 
-def run(words: Sequence[str]) -> None:
-    """Parse `[--list] [--at EDGE] [--signal NAME] [--times N] -- ARGS` and run ARGS."""
+def run(words: Sequence[str], parent: int = -1) -> None:
+    """Parse `[--list] [--at EDGE] [--signal NAME] [--times N] [--later MS] -- ARGS` and run ARGS.
+
+    `parent` is where a parent that can strike later reads after how many milliseconds.
+    """
     mark = list(words).index("--")
     parser = argparse.ArgumentParser(prog="python -m lab.cut", description=__doc__)
     parser.add_argument("--at", default="", metavar="EDGE")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--signal", default="KILL", metavar="NAME")
     parser.add_argument("--times", type=int, default=1, metavar="N")
+    parser.add_argument("--later", type=int, default=0, metavar="MS")
     given = parser.parse_args(words[:mark])
+    if given.later and parent < 0:
+        parser.error("--later needs a parent that serves")
     number = signal.Signals[f"SIG{given.signal}"]
-    install(Edges(given.at, listing=given.list, number=number, times=given.times))
+
+    def strike() -> None:
+        if given.later:
+            os.write(parent, b"%d" % given.later)
+            return
+        for _ in range(given.times):
+            # to this thread: it is delivered before the call returns
+            signal.pthread_kill(threading.get_ident(), number)
+
+    install(Edges(given.at, listing=given.list, strike=strike))
     sys.argv = ["bandmaster", *words[mark + 1 :]]
     main()
 
@@ -170,15 +184,28 @@ def serve() -> None:
         importlib.import_module(module)
     for line in sys.stdin:
         request = json.loads(line)
+        heard, told = os.pipe()
         child = os.fork()
         if child == 0:
-            _serve_one(request)
+            os.close(heard)
+            _serve_one(request, told)
+        os.close(told)
+        _strike_later(child, heard)
         _, status = os.waitpid(child, 0)
         sys.stdout.write(json.dumps({"code": os.waitstatus_to_exitcode(status)}) + "\n")
         sys.stdout.flush()
 
 
-def _serve_one(request: dict[str, Any]) -> None:
+def _strike_later(child: int, heard: int) -> None:
+    """Wait until the child ends, or asks to be killed in so many milliseconds."""
+    with os.fdopen(heard, "rb", buffering=0) as pipe:
+        asked = pipe.read(20)
+        if asked:
+            time.sleep(int(asked) / 1000)
+            os.kill(child, signal.SIGKILL)  # not reaped yet: the number is still its own
+
+
+def _serve_one(request: dict[str, Any], parent: int) -> None:
     os.chdir(request["cwd"])
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -186,7 +213,7 @@ def _serve_one(request: dict[str, Any]) -> None:
         os.dup2(os.open(request["out"] + ending, flags, 0o600), place)
     code = 1
     try:
-        run(request["words"])
+        run(request["words"], parent)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001 - the parent's loop must never go on in the child

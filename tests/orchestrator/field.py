@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from tests.orchestrator.rig import Rig
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60
+_upgrading = threading.Lock()  # alembic has one context for the whole process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,8 @@ def field(
     fleet_file, inventory = isp.write(folder)
     with devices(folder, fleet_file) as client:
         office = open_office(load(place))
-        upgrade(office.engine)
+        with _upgrading:
+            upgrade(office.engine)
         rig = Rig(office=office, fleet=FarFleet(client=client), isp=isp)  # type: ignore[arg-type]
         import_files(office, (inventory,), "tester")
         for device in rig.devices():

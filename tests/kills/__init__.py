@@ -1,0 +1,1 @@
+"""Real processes are killed, and the world is looked at from the outside."""
