@@ -1,6 +1,7 @@
 """What is owed: the ledger and the rules of price."""
 
 from .anchors import Anchor, AnchorFile, agreeing, open_anchors, read_anchors
+from .charged import Charge, Charged, charged_history
 from .consumer import advance, read_batch
 from .event import (
     EMPTY_HASH,
@@ -15,7 +16,7 @@ from .event import (
     check_transition,
 )
 from .export import export_lines, position_of
-from .fold import FoldedService, Step, acts, fold_service, fold_without
+from .fold import FoldedService, Step, acts, fold_service, fold_without, with_step
 from .guards import ddl, undo_ddl
 from .ledger import (
     append,
@@ -29,19 +30,18 @@ from .ledger import (
     tail,
 )
 from .payload import Evidence, service_payload, shift_payload
-from .preview import MoneyLine, MoneyPreview, preview, price_difference
+from .preview import MoneyLine, MoneyPreview, preview, price_difference, settling_lines
 from .proration import (
-    Charged,
     Period,
-    PricedLine,
-    charged_history,
+    Scale,
+    allocate,
     midnight,
     period_holding,
-    price_history,
-    price_plan,
     prorate,
     round_half_up,
+    scale,
 )
+from .rating import PricedLine, Rater, price_history
 from .replay import Mismatch, replay_check
 from .rows import BillingEvent, ConsumerCursor, LedgerHead
 from .verify import VerifyReport, verify
@@ -56,6 +56,7 @@ __all__ = [
     "Anchor",
     "AnchorFile",
     "BillingEvent",
+    "Charge",
     "Charged",
     "ConsumerCursor",
     "Evidence",
@@ -69,11 +70,14 @@ __all__ = [
     "NewEvent",
     "Period",
     "PricedLine",
+    "Rater",
+    "Scale",
     "Step",
     "VerifyReport",
     "acts",
     "advance",
     "agreeing",
+    "allocate",
     "append",
     "charged_history",
     "check_transition",
@@ -95,15 +99,17 @@ __all__ = [
     "preview",
     "price_difference",
     "price_history",
-    "price_plan",
     "prorate",
     "read_anchors",
     "read_batch",
     "replay_check",
     "round_half_up",
+    "scale",
     "service_payload",
+    "settling_lines",
     "shift_payload",
     "tail",
     "undo_ddl",
     "verify",
+    "with_step",
 ]

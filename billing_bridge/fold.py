@@ -25,6 +25,8 @@ class Step:
     event_id: str
     price_version_id: str = ""  # set where the price policy is `pinned`
     billing_from: dt.date | None = None  # the first local date we bill, said by what starts it
+    price_policy: str = ""  # "pinned" where the event says so
+    reason_code: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,18 @@ def fold_without(service_id: str, events: Iterable[LedgerEvent], event_id: str) 
     return replace(folded, version=folded.version + 1)
 
 
+def with_step(service: FoldedService, step: Step) -> FoldedService:
+    """Return the service as it is after one more step."""
+    return replace(
+        service,
+        plan_code=step.plan_code,
+        tier_code=step.tier_code,
+        state=step.state,
+        # stable: of two steps at one instant the one recorded later comes later
+        history=tuple(sorted((*service.history, step), key=lambda each: each.since)),
+    )
+
+
 def _fold(
     service_id: str, versioned: Sequence[LedgerEvent], living: Sequence[LedgerEvent]
 ) -> FoldedService:
@@ -128,16 +142,10 @@ def _after(
         event_id=event.event_id,
         price_version_id=event.price_version_id,
         billing_from=billing_from,
+        price_policy=payload.get("price_policy", ""),
+        reason_code=event.reason_code,
     )
-    after = replace(
-        before,
-        account_id=event.account_id,
-        plan_code=step.plan_code,
-        tier_code=step.tier_code,
-        state=step.state,
-        # stable: of two steps at one instant the one recorded later comes later
-        history=tuple(sorted((*before.history, step), key=lambda each: each.since)),
-    )
+    after = with_step(replace(before, account_id=event.account_id), step)
     if event.type not in _STARTS:
         return after
     return replace(after, active_since=step.since, billing_from=billing_from)

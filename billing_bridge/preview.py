@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from inventory import Account, Plan, Proration, Refused, UnknownName, local_date
+from inventory import Account, Plan, Proration, Refused
 
-from .proration import Charged, Period, PricedLine, period_holding, price_history
+from .charged import Charge, Charged, charged_history, find_plan
+from .fold import FoldedService
+from .proration import Period, period_holding
+from .rating import PricedLine, price_history
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,7 @@ class MoneyLine:
     from_date: dt.date
     until_date: dt.date
     full_amount_minor: int
+    charge: Charge = "service"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,27 +72,23 @@ class MoneyPreview:
 def preview(
     account: Account,
     plans: Mapping[str, Plan],
-    history: Sequence[Charged],
+    before: FoldedService,
+    after: FoldedService,
     *,
-    at: dt.datetime,
-    plan_code: str,
-    price_version_id: str = "",
+    on: dt.date,
     billed_minor: int | None = None,
 ) -> MoneyPreview:
-    """Return the money of charging `plan_code` from `at` on; "" = charge nothing any more.
+    """Return the money of a service becoming another one, in the period that holds `on`.
 
-    One call serves activation (empty history), tier change, suspension ("" is the policy `stop`),
-    resumption and termination. `history` ascends: see `charged_history`. Of plans billed in
-    advance the price of the history so far counts as billed, unless `billed_minor` says what was
-    billed for this period; plans in arrears give charges only (D11).
+    `with_step` and `fold_without` give the service as a change or a reversal will leave it. Of
+    plans billed in advance the price of the history so far counts as billed, unless
+    `billed_minor` says what was billed for this period; plans in arrears give charges only (D11).
     Raises Refused (no price, two currencies), UnknownName (plan or price version).
     """
-    since = max([at, *(entry.since for entry in history)])
-    changed = Charged(since=since, plan_code=plan_code, price_version_id=price_version_id)
-    on = local_date(at, account.time_zone)
-    return price_difference(
-        account, plans, history, (*history, changed), on=on, billed_minor=billed_minor
+    was, will_be = (
+        charged_history(service, plans, account.time_zone) for service in (before, after)
     )
+    return price_difference(account, plans, was, will_be, on=on, billed_minor=billed_minor)
 
 
 def price_difference(
@@ -100,22 +100,23 @@ def price_difference(
     on: dt.date,
     billed_minor: int | None = None,
 ) -> MoneyPreview:
-    """Return the money between two histories in the period that holds the local date `on`."""
+    """Return the money between two histories (ascending) in the period that holds `on`."""
     named = [entry for entry in (*after, *before) if entry.plan_code]
     if not named:
         raise Refused(account.account_id, "has nothing that could be charged or credited")
-    money = {(_plan(plans, e).currency, _plan(plans, e).exponent) for e in named}
+    sold = [find_plan(plans, code) for code in {entry.plan_code for entry in named}]
+    money = {(plan.currency, plan.exponent) for plan in sold}
     if len(money) != 1:
         raise Refused(account.account_id, "has plans in different currencies", "Bill them apart.")
     ((currency, exponent),) = money
     last = after[-1] if after and after[-1].plan_code else named[-1]
-    period = period_holding(on, account.cycle_day, _plan(plans, last).period_months)
+    period = period_holding(on, account.cycle_day, find_plan(plans, last.plan_code).period_months)
     billed = [
         line
         for line in price_history(before, plans, account, on)
         if plans[line.plan_code].bill_in == "advance"
     ]
-    lines = _lines(billed, price_history(after, plans, account, on))
+    lines = list(settling_lines(billed, price_history(after, plans, account, on)))
     if billed_minor is not None:
         lines += _settling(sum(line.amount_minor for line in billed) - billed_minor, period)
     continues = bool(after) and after[-1].plan_code != ""
@@ -127,33 +128,38 @@ def price_difference(
         period_from=period.start,
         period_until=period.until,
         then_minor=_then(plans, after[-1], period) if continues else 0,
-        then_months=_plan(plans, last).period_months,
+        then_months=find_plan(plans, last.plan_code).period_months,
     )
 
 
-def _plan(plans: Mapping[str, Plan], entry: Charged) -> Plan:
-    if entry.plan_code not in plans:
-        raise UnknownName(entry.plan_code, "is not a known plan")
-    return plans[entry.plan_code]
-
-
 def _then(plans: Mapping[str, Plan], entry: Charged, period: Period) -> int:
-    plan = _plan(plans, entry)
+    plan = find_plan(plans, entry.plan_code)
     pinned = [p for p in plan.prices if p.price_version_id == entry.price_version_id]
-    return (pinned[0] if pinned else plan.price_on(period.until)).amount_minor
+    price = pinned[0] if pinned else plan.price_on(period.until)
+    return price.hold_minor if entry.charge == "hold" else price.amount_minor
 
 
-def _lines(billed: Sequence[PricedLine], owed: Sequence[PricedLine]) -> list[MoneyLine]:
-    """Credits first, then charges; a stretch that costs what it did gives no line."""
-    was = {(line.plan_code, line.price_version_id, line.since): line for line in billed}
-    now = {(line.plan_code, line.price_version_id, line.since): line for line in owed}
+def settling_lines(
+    billed: Sequence[PricedLine], owed: Sequence[PricedLine]
+) -> tuple[MoneyLine, ...]:
+    """Return what settles the lines billed with those owed, credits first.
+
+    A stretch that costs what it did gives no line; a credit is what remains owed less what was
+    billed, never a product of its own.
+    """
+    was = {_stretch(line): line for line in billed}
+    now = {_stretch(line): line for line in owed}
     credits_: list[MoneyLine] = []
     charges: list[MoneyLine] = []
-    for key in sorted(was.keys() | now.keys(), key=lambda each: (each[2], each[0], each[1])):
+    for key in sorted(was.keys() | now.keys()):
         line = _difference(was.get(key), now.get(key))
         if line.amount_minor or line.numerator:
             (credits_ if line.kind == "credit" else charges).append(line)
-    return [*credits_, *charges]
+    return (*credits_, *charges)
+
+
+def _stretch(line: PricedLine) -> tuple[dt.datetime, str, str, str]:
+    return line.since, line.plan_code, line.charge, line.price_version_id
 
 
 def _difference(was: PricedLine | None, now: PricedLine | None) -> MoneyLine:
@@ -177,6 +183,7 @@ def _difference(was: PricedLine | None, now: PricedLine | None) -> MoneyLine:
         from_date=start,
         until_date=end,
         full_amount_minor=shown.full_amount_minor,
+        charge=shown.charge,
     )
 
 

@@ -3,7 +3,17 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .catalog import SUSPENDED_TIER, BillIn, Plan, PricePolicy, PriceVersion, Proration, Tier
+from .catalog import (
+    SUSPENDED_TIER,
+    BillIn,
+    Counts,
+    Plan,
+    PricePolicy,
+    PriceVersion,
+    Proration,
+    SuspendPolicy,
+    Tier,
+)
 from .device import CoaTarget, Device, SecretRef, SnmpTarget
 from .errors import (
     BadField,
@@ -48,6 +58,7 @@ from .units import (
 )
 
 if TYPE_CHECKING:
+    from .catalog_store import find_plan, find_tier, list_plans, list_tiers
     from .columns import UtcInstant
     from .importers import ImportBatch, ServiceEntry, parse_files
     from .importers_keep import Adoption, ImportCount, ImportResult, keep_batch
@@ -77,14 +88,10 @@ if TYPE_CHECKING:
         find_account,
         find_device,
         find_legal_entity,
-        find_plan,
         find_service,
-        find_tier,
         keep_services,
         list_devices,
-        list_plans,
         list_services,
-        list_tiers,
         password_refs,
         services_many,
     )
@@ -104,6 +111,7 @@ __all__ = [
     "BandmasterInventory",
     "BillIn",
     "CoaTarget",
+    "Counts",
     "DatabaseProblem",
     "Device",
     "DeviceProblem",
@@ -138,6 +146,7 @@ __all__ = [
     "ServiceState",
     "SnmpTarget",
     "StalePlan",
+    "SuspendPolicy",
     "Tier",
     "Undecided",
     "UnknownName",
@@ -189,6 +198,12 @@ __all__ = [
 
 # loaded at first use, because a command line's `--help` must not wait for SQLAlchemy or Nornir
 _LATER = {
+    "catalog_store": (
+        "find_plan",
+        "find_tier",
+        "list_plans",
+        "list_tiers",
+    ),
     "columns": ("UtcInstant",),
     "importers": (
         "ImportBatch",
@@ -233,14 +248,10 @@ _LATER = {
         "find_account",
         "find_device",
         "find_legal_entity",
-        "find_plan",
         "find_service",
-        "find_tier",
         "keep_services",
         "list_devices",
-        "list_plans",
         "list_services",
-        "list_tiers",
         "password_refs",
         "services_many",
     ),

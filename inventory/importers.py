@@ -9,13 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .catalog import Plan, PriceVersion, Tier
+from .catalog import Plan, Tier
 from .device import CoaTarget, Device, SecretRef, SnmpTarget
 from .errors import BadField, WrongUse
 from .importers_fields import Problems, Reader
+from .importers_plans import read_currency, read_kbps, read_plan
 from .importers_tree import BadPlace, Place, csv_records, yaml_tree
 from .subscriber import Account, Attachment, LegalEntity, Scalar
-from .units import MAX_KBPS, Rate, zone
+from .units import Rate, zone
 
 CheckAttachment = Callable[[Device, Mapping[str, str]], Mapping[str, Scalar]]
 """Types and checks an attachment's fields by the device's platform, or raises BadField."""
@@ -113,7 +114,7 @@ class _Collected:
                 ("legal_entities", _legal_entity),
                 ("accounts", _account),
                 ("tiers", _tier),
-                ("plans", _plan),
+                ("plans", read_plan),
                 ("devices", self._device),
             ):
                 for reader in root.items(kind):
@@ -164,7 +165,7 @@ def _account(reader: Reader) -> tuple[str, Account]:
         time_zone=reader.text("time_zone"),
         cycle_day=reader.integer("cycle_day", 1, 31),
         legal_entity=reader.code("legal_entity"),
-        currency=_currency(reader),
+        currency=read_currency(reader),
     )
     if account.time_zone:
         try:
@@ -174,69 +175,10 @@ def _account(reader: Reader) -> tuple[str, Account]:
     return account.account_id, account
 
 
-def _currency(reader: Reader) -> str:
-    text = reader.text("currency")
-    if text and not (len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()):  # noqa: PLR2004  ISO 4217
-        reader.bad("currency", f"must be an ISO 4217 code like EUR, got {text!r}")
-    return text
-
-
 def _tier(reader: Reader) -> tuple[str, Tier]:
     code = reader.code("code")
-    rate = Rate(down_kbps=_kbps(reader, "down"), up_kbps=_kbps(reader, "up"))
+    rate = Rate(down_kbps=read_kbps(reader, "down_"), up_kbps=read_kbps(reader, "up_"))
     return code, Tier(code=code, rate=rate)
-
-
-def _kbps(reader: Reader, direction: str) -> int:
-    kbps, mbps = f"{direction}_kbps", f"{direction}_mbps"
-    if reader.has(kbps) and reader.has(mbps):
-        reader.bad(mbps, f"is given beside {kbps}: write one of them")
-    if reader.has(mbps):
-        return reader.integer(mbps, 1, MAX_KBPS // 1000) * 1000
-    return reader.integer(kbps, 1, MAX_KBPS)
-
-
-def _plan(reader: Reader) -> tuple[str, Plan]:
-    code = reader.code("code")
-    exponent = int(reader.choice("exponent", ("0", "2", "3"), "2") or 2)
-    prices = {price.valid_from: price for price in _prices(reader, code, exponent)}
-    if not prices:
-        reader.bad("prices", "must hold at least one price")
-    plan = Plan(
-        code=code,
-        name=reader.text("name"),
-        tier_code=reader.code("tier"),
-        currency=_currency(reader),
-        exponent=exponent,
-        period_months=reader.integer("period_months", 1, 120, 1),
-        bill_in=reader.choice("bill_in", ("advance", "arrears"), "advance"),
-        proration=reader.choice("proration", ("day", "second"), "day"),
-        price_policy=reader.choice(
-            "price_policy", ("at_period_start", "pinned"), "at_period_start"
-        ),
-        prices=tuple(prices[date] for date in sorted(prices)),
-    )
-    return code, plan
-
-
-def _prices(reader: Reader, plan_code: str, exponent: int) -> list[PriceVersion]:
-    prices: list[PriceVersion] = []
-    for item in reader.items("prices"):
-        date = item.date("from")
-        amount = item.minor("amount", exponent)
-        item.done()
-        if any(price.valid_from == date for price in prices):
-            item.bad("from", f"two prices begin on {date}")
-        price_id = f"{plan_code}@{date}"  # its plan and date are what a price version is
-        prices.append(
-            PriceVersion(
-                price_version_id=price_id,
-                plan_code=plan_code,
-                valid_from=date,
-                amount_minor=amount,
-            )
-        )
-    return prices
 
 
 def _device(reader: Reader, platforms: Collection[str]) -> tuple[str, Device]:

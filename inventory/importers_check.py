@@ -11,17 +11,22 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from .catalog import SUSPENDED_TIER, Plan, Tier
+from .catalog_store import list_plans, list_tiers
 from .device import Device
 from .importers import ImportBatch, Live, ServiceEntry
 from .importers_fields import Problems
 from .importers_tree import Place
 from .rows import ATTACHMENT, LEGAL_ENTITY, LINE, PLAN, SERVICE, TIER
 from .sql import chunks
-from .store import accounts_known, list_devices, list_plans, list_tiers, services_known
+from .store import accounts_known, list_devices, services_known
 from .subscriber import Account, Attachment, Service
 from .units import canonical_json, instant_text, local_date, zone
 
-_MONEY = ("tier_code", "currency", "exponent", "period_months", "bill_in", "proration")
+_MONEY = (
+    *("tier_code", "currency", "exponent", "period_months", "bill_in", "proration", "month_days"),
+    *("last_day_billed", "min_billable_days", "suspend", "suspend_unpaid"),
+    *("allowance_bytes", "allowance_counts", "block_bytes", "commit_kbps"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +132,9 @@ class _Checks:
         for plan in self._batch.plans:
             if plan.tier_code not in known.tiers:
                 self._bad("plans", plan.code, "tier", f"there is no tier {plan.tier_code}")
+            if plan.fair_use_tier and plan.fair_use_tier not in known.tiers:
+                text = f"there is no tier {plan.fair_use_tier}"
+                self._bad("plans", plan.code, "fair_use.tier", text)
             stored = known.old_plans.get(plan.code, plan)
             if plan.code in used_plans:
                 changed = [name for name in _MONEY if getattr(plan, name) != getattr(stored, name)]
@@ -235,12 +243,12 @@ class _Checks:
                     self._bad("services", name, attachment.role, text)
 
     def _prices(self, plan: Plan, stored: Plan, *, used: bool) -> None:
-        old = {price.valid_from: price.amount_minor for price in stored.prices}
+        old = {price.valid_from: price for price in stored.prices}
         if stored is plan:
             return
         for price in plan.prices:
             before = old.get(price.valid_from)
-            if before is not None and before != price.amount_minor:
+            if before is not None and before != price:
                 text = f"the price from {price.valid_from} is known and never changes"
                 self._bad("plans", plan.code, "prices", text)
             if used and old and before is None and price.valid_from < max(old):

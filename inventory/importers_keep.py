@@ -20,7 +20,18 @@ from .importers_check import (
     load_known,
     objects_text,
 )
-from .rows import ACCOUNT, ATTACHMENT, DEVICE, LEGAL_ENTITY, LINE, PLAN, PRICE_VERSION, TIER
+from .rows import (
+    ACCOUNT,
+    ATTACHMENT,
+    DEVICE,
+    LEGAL_ENTITY,
+    LINE,
+    PLAN,
+    PLAN_TERMS,
+    PRICE_TERMS,
+    PRICE_VERSION,
+    TIER,
+)
 from .sql import chunks
 from .store import password_refs
 
@@ -153,9 +164,15 @@ def _write(session: Session, diff: _Diff) -> None:
 
 
 def _plan_diffs(session: Session, batch: ImportBatch) -> list[_Diff]:
-    plans = [asdict(plan) for plan in batch.plans]
-    prices = [price for plan in plans for price in plan.pop("prices")]
-    return [_diff(session, PLAN, plans), _diff(session, PRICE_VERSION, prices)]
+    plans = [asdict(plan) | {"plan_code": plan.code} for plan in batch.plans]
+    prices = [price for plan in plans for price in plan["prices"]]
+    tables = ((PLAN, plans), (PLAN_TERMS, plans), (PRICE_VERSION, prices), (PRICE_TERMS, prices))
+    return [_diff(session, table, _columns(table, rows)) for table, rows in tables]
+
+
+def _columns(table: Table, rows: _Rows) -> _Rows:
+    names = {column.name for column in table.c}
+    return [{name: row[name] for name in names & row.keys()} for row in rows]
 
 
 def _service_diffs(
@@ -219,6 +236,8 @@ def _owner(row: dict[str, Any]) -> str:
     for name in ("plan_code", "service_id", "account_id", "code", "name"):
         if name in row:
             return str(row[name])
+    if "price_version_id" in row:  # it is made of its plan and date
+        return str(row["price_version_id"]).rpartition("@")[0]
     msg = f"no owner in {sorted(row)}"
     raise KeyError(msg)
 

@@ -94,6 +94,48 @@ class PriceVersionRow(SQLModel, table=True):
     amount_minor: int = Field(sa_type=BigInteger)
 
 
+class PlanTermsRow(SQLModel, table=True):
+    """What else a plan says of money; a plan without a row has the defaults of `Plan`."""
+
+    __tablename__ = "plan_terms"
+    __table_args__ = (
+        CheckConstraint("month_days IN (0, 28, 29, 30)"),
+        CheckConstraint("min_billable_days IN (0, 1)"),
+        _code("suspend", "stop", "continue", "hold_fee"),
+        _code("suspend_unpaid", "stop", "continue", "hold_fee"),
+        _code("allowance_counts", "down", "up", "both"),
+        CheckConstraint("allowance_bytes >= 0 AND block_bytes >= 0 AND fair_use_bytes >= 0"),
+        CheckConstraint("commit_kbps >= 0"),
+    )
+    plan_code: str = _text(key=True, refers_to="plan.code")
+    month_days: int
+    last_day_billed: bool = Field(sa_type=Boolean)
+    min_billable_days: int
+    suspend: str = _text()
+    suspend_unpaid: str = _text()
+    allowance_bytes: int = Field(sa_type=BigInteger)
+    allowance_counts: str = _text()
+    block_bytes: int = Field(sa_type=BigInteger)
+    fair_use_bytes: int = Field(sa_type=BigInteger)
+    fair_use_tier: str = _text()
+    commit_kbps: int = Field(sa_type=BigInteger)
+
+
+class PriceTermsRow(SQLModel, table=True):
+    """What else a price version says; only ever inserted, a version without a row has zeros."""
+
+    __tablename__ = "price_terms"
+    __table_args__ = (
+        CheckConstraint("hold_minor >= 0 AND block_minor >= 0"),
+        CheckConstraint("cap_minor >= 0 AND burst_minor >= 0"),
+    )
+    price_version_id: str = _text(key=True, refers_to="price_version.price_version_id")
+    hold_minor: int = Field(sa_type=BigInteger)
+    block_minor: int = Field(sa_type=BigInteger)
+    cap_minor: int = Field(sa_type=BigInteger)
+    burst_minor: int = Field(sa_type=BigInteger)
+
+
 class DeviceRow(SQLModel, table=True):
     """A managed node; the columns ending in `_ref` say where a secret is kept, never the secret."""
 
@@ -187,6 +229,8 @@ ACCOUNT = _table(AccountRow)
 TIER = _table(TierRow)
 PLAN = _table(PlanRow)
 PRICE_VERSION = _table(PriceVersionRow)
+PLAN_TERMS = _table(PlanTermsRow)
+PRICE_TERMS = _table(PriceTermsRow)
 DEVICE = _table(DeviceRow)
 LINE = _table(LineRow)
 ATTACHMENT = _table(AttachmentRow)

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from .catalog import SUSPENDED_TIER, Plan, PriceVersion, Tier
+from .catalog import SUSPENDED_TIER
 from .device import CoaTarget, Device, SecretRef, SnmpTarget
 from .errors import StalePlan, UnknownName
 from .rows import (
@@ -32,15 +32,12 @@ from .rows import (
     LEGAL_ENTITY,
     LINE,
     PLAN,
-    PRICE_VERSION,
     SERVICE,
     TIER,
 )
 from .sql import chunks, insert_new, like_pattern, select_among
 from .subscriber import Account, Attachment, LegalEntity, Service
-from .units import Rate
 
-_TIERS = select(TIER).order_by("code")
 _LOCKED = (
     select_among(SERVICE.c.service_id, SERVICE.c.service_id, SERVICE.c.version)
     .order_by("service_id")
@@ -162,32 +159,6 @@ def find_device(session: Session, name: str) -> Device:
 def list_devices(session: Session) -> tuple[Device, ...]:
     """Return all devices by name."""
     return tuple(device_value(row) for row in session.execute(select(DEVICE).order_by("name")))
-
-
-def find_tier(session: Session, code: str) -> Tier:
-    """Return the tier; UnknownName if there is none."""
-    row = session.execute(select(TIER).where(TIER.c.code == code)).first()
-    if row is None:
-        raise unknown(session, "tier", TIER.c.code, code)
-    return _tier(row)
-
-
-def list_tiers(session: Session) -> tuple[Tier, ...]:
-    """Return all tiers by code."""
-    return tuple(_tier(row) for row in session.execute(_TIERS))
-
-
-def find_plan(session: Session, code: str) -> Plan:
-    """Return the plan with its prices; UnknownName if there is none."""
-    plans = _plans(session, _plan_queries(PLAN.c.code == code))
-    if not plans:
-        raise unknown(session, "plan", PLAN.c.code, code)
-    return plans[0]
-
-
-def list_plans(session: Session) -> tuple[Plan, ...]:
-    """Return all plans by code, with their prices."""
-    return _plans(session, _ALL_PLANS)
 
 
 def keep_services(session: Session, moves: Sequence[tuple[Service, Service]]) -> None:
@@ -312,32 +283,6 @@ def _service(row: Row[Any], attachments: tuple[Attachment, ...]) -> Service:
         billing_from=row.billing_from if living else None,
         attachments=attachments,
     )
-
-
-def _tier(row: Row[Any]) -> Tier:
-    return Tier(code=row.code, rate=Rate(down_kbps=row.down_kbps, up_kbps=row.up_kbps))
-
-
-def _plan_queries(*where: ColumnElement[bool]) -> tuple[Select[Any], Select[Any]]:
-    """Return the queries for the prices of some plans, and for the plans."""
-    codes = select(PLAN.c.code).where(*where)
-    versions = select(PRICE_VERSION).where(PRICE_VERSION.c.plan_code.in_(codes))
-    return versions.order_by("valid_from"), select(PLAN).where(*where).order_by("code")
-
-
-_ALL_PLANS = _plan_queries()
-
-
-def _plans(session: Session, queries: tuple[Select[Any], Select[Any]]) -> tuple[Plan, ...]:
-    prices: dict[str, list[PriceVersion]] = defaultdict(list)
-    for row in session.execute(queries[0]).mappings():
-        prices[row["plan_code"]].append(PriceVersion(**row))
-    found = session.execute(queries[1]).mappings()
-    return tuple(_plan(row, tuple(prices[row["code"]])) for row in found)
-
-
-def _plan(row: Mapping[Any, Any], prices: tuple[PriceVersion, ...]) -> Plan:
-    return Plan(**{name: value for name, value in row.items() if name != "used"}, prices=prices)
 
 
 def _service_row(service: Service) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from sqlmodel import Session
 from billing_bridge import (
     FoldedService,
     MoneyPreview,
-    charged_history,
+    Step,
     find_by_services,
     fold_service,
     preview,
-    price_difference,
+    with_step,
 )
 from device_templates import AccessSession, Objects, ProfileSeen, Reading, Section
 from inventory import (
@@ -30,6 +30,7 @@ from inventory import (
     Refused,
     SecretRef,
     Service,
+    ServiceState,
     Tier,
     UnknownName,
     WrongUse,
@@ -282,7 +283,7 @@ def _design(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Goal:
     plan_code: str
-    state: str
+    state: ServiceState
     folded: FoldedService  # the history that the change would leave, where it takes an event back
 
 
@@ -333,27 +334,20 @@ def _pinned(plan: Plan, order: Order, today: dt.date) -> str:
 
 
 def _money(known: _Known, order: Order, account: Account, goal: _Goal, pinned: str) -> MoneyPreview:
-    zone = account.time_zone
-    history = charged_history(known.folded[order.service_id], zone)
-    today = local_date(known.now, zone)
-    if order.reverses:
-        left = charged_history(goal.folded, zone)
-        return price_difference(account, known.plans, history, left, on=today)
-    charged = goal.plan_code if goal.state == "active" else ""
-    if charged and charged == known.services[order.service_id].plan_code and not pinned:
-        # resuming or coming back to a pinned plan keeps the price it was pinned to
-        pinned = next(
-            (entry.price_version_id for entry in reversed(history) if entry.plan_code == charged),
-            "",
+    before, after = known.folded[order.service_id], goal.folded
+    if not order.reverses:
+        step = Step(
+            since=max([known.now, *(step.since for step in before.history)]),
+            plan_code=goal.plan_code,
+            tier_code=known.plans[goal.plan_code].tier_code,
+            state=goal.state,
+            event_id=order.order_id,
+            price_version_id=pinned,
+            reason_code=order.reason_code,
         )
-    return preview(
-        account,
-        known.plans,
-        history,
-        at=known.now,
-        plan_code=charged,
-        price_version_id=pinned,
-    )
+        after = with_step(before, step)
+    today = local_date(known.now, account.time_zone)
+    return preview(account, known.plans, before, after, on=today)
 
 
 def _monthly(known: _Known, plan_code: str, today: dt.date) -> int:

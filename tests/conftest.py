@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 
 from inventory import new_id
@@ -19,6 +20,10 @@ from lab.emulators.fleet import Fleet
 from lab.servers.daemon import LabError
 from lab.servers.postgres import Postgres, binaries
 from orchestrator.database import make_engine
+
+# how long an example takes says how busy the host is, and nothing about the code
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 StartFleet = Callable[..., Fleet]
 
@@ -29,6 +34,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 _PORTS = (8830, 2222)  # of the emulated BNG and OLTs
 _subnets = itertools.count(os.getpid() * 7919)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--cases FILE`: other billing cases than those kept beside the tests."""
+    parser.addoption(
+        "--cases", type=Path, default=None, metavar="FILE", help="billing cases to run instead"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from inventory import (
     ProfileMissing,
     Refused,
     Service,
+    ServiceState,
     Tier,
     WrongUse,
     group_name,
@@ -49,7 +50,7 @@ STARTS: Mapping[ChangeKind, tuple[str, ...]] = {
     "resume": ("suspended",),
     "terminate": ("active", "suspended"),
 }
-ENDS: Mapping[ChangeKind, str] = {
+ENDS: Mapping[ChangeKind, ServiceState] = {
     "activate": "active",
     "tier": "active",
     "suspend": "suspended",

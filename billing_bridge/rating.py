@@ -1,0 +1,195 @@
+"""The price of a history: the one function that previews, invoices and audits share."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from inventory import Account, Plan, PriceVersion, Proration, Refused, UnknownName, local_date
+
+from .charged import Charge, Charged, charged_history, find_plan, same_terms
+from .fold import FoldedService
+from .proration import Period, Scale, midnight, prorate, scale, scales
+
+_Stretch = tuple[int, int, Charged]  # half-open marks, what is charged between them
+_FOREVER = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedLine:
+    """One unbroken stretch of one plan in a period: full_amount x numerator / denominator.
+
+    The instants are half-open; the dates are the local dates that hold them, half-open too.
+    `charge` says whether the plan's price or its hold fee is meant.
+    """
+
+    plan_code: str
+    charge: Charge
+    price_version_id: str
+    period: Period
+    since: dt.datetime
+    until: dt.datetime
+    from_date: dt.date
+    until_date: dt.date
+    numerator: int
+    denominator: int
+    unit: Proration
+    full_amount_minor: int
+    amount_minor: int
+
+
+class Rater:
+    """Prices histories by one catalogue; keeps whole periods, which most lines are.
+
+    Pure: the same question has the same answer, from a new Rater or an old one.
+    """
+
+    def __init__(self, plans: Mapping[str, Plan]) -> None:
+        self._plans = plans
+        self._whole: dict[tuple[str, Charge, str, int, int, str], PricedLine] = {}
+
+    def service(
+        self, service: FoldedService, account: Account, span: Period
+    ) -> tuple[PricedLine, ...]:
+        """Return what a service costs by the ledger: see `history`."""
+        charged = charged_history(service, self._plans, account.time_zone)
+        return self.history(charged, account, span)
+
+    def history(
+        self, history: Sequence[Charged], account: Account, span: Period
+    ) -> tuple[PricedLine, ...]:
+        """Return the lines, by time, of every whole period that shares a date with the span.
+
+        The history ascends. Each plan has periods of its own length on the account's cycle day.
+        By day: a change's date belongs to the new plan, of several changes on one local date the
+        last state counts, the denominator is the full period. By second: between whole seconds of
+        the period's local midnights. Raises Refused (no price), UnknownName (plan, price version).
+        """
+        codes = dict.fromkeys([entry.plan_code for entry in history if entry.plan_code])
+        lines: list[PricedLine] = []
+        for code in codes:
+            plan = find_plan(self._plans, code)
+            stretches = _stretches(history, plan, account.time_zone)
+            measures = scales(
+                span,
+                account.cycle_day,
+                plan.period_months,
+                plan.proration,
+                plan.month_days,
+                account.time_zone,
+            )
+            for measure in measures:
+                lines += [
+                    self._line(plan, stretch, measure, account.time_zone)
+                    for stretch in stretches
+                    if stretch[0] < measure.until and stretch[1] > measure.start
+                ]
+        if len(codes) > 1:
+            lines.sort(key=lambda line: (line.since, line.plan_code))
+        return tuple(lines)
+
+    def plan(
+        self, history: Sequence[Charged], plan_code: str, period: Period, zone_name: str
+    ) -> tuple[PricedLine, ...]:
+        """Return the lines of one plan in one period, whatever cycle that period comes from."""
+        plan = find_plan(self._plans, plan_code)
+        measure = scale(period, plan.proration, plan.month_days, zone_name)
+        return tuple(
+            self._line(plan, stretch, measure, zone_name)
+            for stretch in _stretches(history, plan, zone_name)
+            if stretch[0] < measure.until and stretch[1] > measure.start
+        )
+
+    def _line(self, plan: Plan, stretch: _Stretch, measure: Scale, zone_name: str) -> PricedLine:
+        start, until, entry = stretch
+        if start > measure.start or until < measure.until:
+            start, until = max(start, measure.start), min(until, measure.until)
+            return _priced(plan, (start, until, entry), measure, zone_name)
+        pinned = entry.price_version_id
+        key = (plan.code, entry.charge, pinned, measure.start, measure.until, zone_name)
+        line = self._whole.get(key)
+        if line is None:
+            whole = (measure.start, measure.until, entry)
+            line = self._whole[key] = _priced(plan, whole, measure, zone_name)
+        return line
+
+
+def price_history(
+    history: Sequence[Charged], plans: Mapping[str, Plan], account: Account, on: dt.date
+) -> tuple[PricedLine, ...]:
+    """Return what a history costs: each plan in its period that holds the local date `on`."""
+    span = Period(start=on, until=on + dt.timedelta(days=1))
+    return Rater(plans).history(history, account, span)
+
+
+def _stretches(history: Sequence[Charged], plan: Plan, zone_name: str) -> list[_Stretch]:
+    """Return where the plan is charged; the last state of a mark counts, neighbours are joined."""
+    by_day = plan.proration == "day"
+    marks: list[tuple[int, Charged]] = []
+    for entry in history:
+        mark = (
+            local_date(entry.since, zone_name).toordinal()
+            if by_day
+            else int(entry.since.timestamp() // 1)
+        )
+        if marks and marks[-1][0] == mark:
+            marks.pop()
+        if not marks or not same_terms(marks[-1][1], entry):
+            marks.append((mark, entry))
+    ends = [mark for mark, _ in marks[1:]]
+    ends.append(_FOREVER)
+    return [
+        (mark, end, entry)
+        for (mark, entry), end in zip(marks, ends, strict=True)
+        if entry.plan_code == plan.code
+    ]
+
+
+def _priced(plan: Plan, stretch: _Stretch, measure: Scale, zone_name: str) -> PricedLine:
+    start, end, entry = stretch
+    since, until = (_instant(mark, plan.proration, zone_name) for mark in (start, end))
+    price = _price(plan, entry, measure.period, local_date(since, zone_name))
+    full = price.hold_minor if entry.charge == "hold" else price.amount_minor
+    numerator = measure.between(start, end)
+    return PricedLine(
+        plan_code=plan.code,
+        charge=entry.charge,
+        price_version_id=price.price_version_id,
+        period=measure.period,
+        since=since,
+        until=until,
+        from_date=local_date(since, zone_name),
+        until_date=_date_after(until, zone_name),
+        numerator=numerator,
+        denominator=measure.units,
+        unit=plan.proration,
+        full_amount_minor=full,
+        amount_minor=prorate(full, numerator, measure.units),
+    )
+
+
+def _price(plan: Plan, entry: Charged, period: Period, first: dt.date) -> PriceVersion:
+    if entry.price_version_id:
+        for price in plan.prices:
+            if price.price_version_id == entry.price_version_id:
+                return price
+        raise UnknownName(entry.price_version_id, f"is no price version of plan {plan.code}")
+    try:
+        if plan.prices and plan.prices[0].valid_from <= period.start:
+            return plan.price_on(period.start)
+        return plan.price_on(first)  # the plan was first sold during this period
+    except LookupError as error:
+        raise Refused(
+            plan.code, f"has no price on {first}", "Add a price version to the plan."
+        ) from error
+
+
+def _instant(mark: int, unit: Proration, zone_name: str) -> dt.datetime:
+    if unit == "day":
+        return midnight(dt.date.fromordinal(mark), zone_name)
+    return dt.datetime.fromtimestamp(mark, dt.UTC)
+
+
+def _date_after(until: dt.datetime, zone_name: str) -> dt.date:
+    return local_date(until - dt.timedelta(microseconds=1), zone_name) + dt.timedelta(days=1)
