@@ -99,7 +99,10 @@ def verify(
     ] = None,
     anchors: Annotated[
         list[Path] | None,
-        typer.Option(help="A file of anchors: the chain must pass them all.", metavar="FILE"),
+        typer.Option(
+            help="A file of anchors: the chain must pass them all; looks as --deep does.",
+            metavar="FILE",
+        ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -115,6 +118,7 @@ def verify(
 
     kept = [one.head for file in anchors or () for one in read_anchors(file)]
     heads = agreeing([*kept, *(_anchor(text) for text in anchor or ())])
+    deep = deep or bool(anchors)  # whoever asks for this proof asks for all of it
     with desk.store() as (_settings, engine), reading(engine) as session:
         report = check(session, deep=deep, anchors=heads)
     if json:
