@@ -146,8 +146,7 @@ def abort_set(session: Session, opened: OpenSet, refusals: Mapping[str, str]) ->
 def _write_decisions(session: Session, opened: OpenSet, verdict: str, now: dt.datetime) -> None:
     change_ids = tuple(change.change_id for change in opened.changes)
     each = {"set_id": opened.set_id, "verdict": verdict, "decided_at": now}
-    rows = [{"change_id": change_id, **each} for change_id in change_ids]
-    session.execute(insert(DecisionRow), rows)
+    session.execute(insert(DecisionRow), [{"change_id": name, **each} for name in change_ids])
     state = {"COMMIT": "COMMITTED", "ABORT": "ABORTED"}[verdict]
     move(session, change_ids, opened.epoch, "INTENT", state=state)
 
@@ -165,7 +164,8 @@ def reverse_changes(
     """
     now = database_now(session)
     changes = [change for change in opened.changes if change.change_id in change_ids]
-    moved = {"state": "REVERSED", "outcome": "reversed", "refusal": why}
+    # the settle time begins anew: logins may have read the rows that are taken back (W11)
+    moved = {"state": "REVERSED", "outcome": "reversed", "refusal": why, "applied_at": None}
     move(session, change_ids, opened.epoch, "COMMITTED", **moved)
     items = [opened.items[change.change_id] for change in changes]
     orders = list_orders(session, opened)

@@ -32,6 +32,8 @@ from .rows import ChangeRow, ExceptionRow, ParticipantRow
 
 DECISION_TRIES = 3
 SETTLED = ("settled", "no session")  # ends of a live session that ask for nothing more
+# both pass by themselves: nothing is claimed about such a device, a later pass reads it
+PASSING = ("unreachable", "foreign confirm")
 # which way a change's outcome points once it is closed: only a person's "retry" drives it again
 STANDS = {"done": "COMMITTED", "aborted": "ABORTED", "reversed": "REVERSED"}
 
@@ -141,6 +143,8 @@ def settle(
             events = reverse_changes(session, found.opened, tuple(refused), why, passwords)
             note(session, set_id, "reversal", seq=events[-1].seq, changes=sorted(refused), why=why)
         office.tell("decision", f"reversed for {len(refused)}: {why}")
+        # logins that have read the rows of the change may still be under way (W11)
+        closing = closing and not any(found.opened.items[name].session for name in refused)
         found = _drive_devices(office, crew, set_id, {}, retry)
     _drive_sessions(office, crew, found, devices)
     _write_down(office, found, closing=closing)
@@ -180,12 +184,18 @@ def _drive_devices(
 def _drive_sessions(
     office: Office, crew: Crew, found: _Pass, devices: Mapping[str, Device]
 ) -> None:
-    """CoA for decided changes whose devices are where they should be; never for aborted ones."""
+    """CoA for decided changes, never for aborted ones; later where a device will be read later.
+
+    A device that is left to a person does not hold it up: the session follows the ledger.
+    """
     tasks = tuple(
         task
         for change in found.changes
         if _stands(change) in ("COMMITTED", "REVERSED")
-        and all(isinstance(end, Arrived) for end in found.of_change(change).values())
+        and not any(
+            isinstance(end, Stuck) and end.cause in PASSING
+            for end in found.of_change(change).values()
+        )
         for task in live_task(
             change.change_id,
             found.opened.items[change.change_id],
@@ -252,8 +262,7 @@ def _excuse(
             continue
         open_exception(session, change, item, name, ended.cause, ended.reason)
         excused = True
-        # both pass by themselves: nothing is claimed about such a device, a later pass reads it
-        unreachable = unreachable or ended.cause in ("unreachable", "foreign confirm")
+        unreachable = unreachable or ended.cause in PASSING
     live = found.sessions.get(change.change_id)
     if live is not None and item.session:
         name = session_name(change.change_id)
