@@ -1,0 +1,1 @@
+"""Deterministic simulation: the real program over a simulated world, decided by one seed."""

@@ -1,0 +1,333 @@
+"""The judge: holds the invariants P1 to P14 against the world, from outside of the program.
+
+It reads the committed rows with SQL of its own and the devices as they are. It is called after
+every landed COMMIT and every change of a device, and once everything is at rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from .boxes import HUMAN, Box, Config, Login
+from .places import SUSPENDED, TABLE_OF, TIERS, line_of, login_of
+from .world import Online, World, access_rates
+
+OURS_NOT = (HUMAN, "timer", "reload")
+WRITES = ("line", "load", "commit", "confirm", "cancel", "save")
+RATE_OF_TABLE = {index: kbps for kbps, index in TABLE_OF.items()}
+Rates = tuple[int, int, str]  # down, up, state
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Which promise was broken, when, and how it shows."""
+
+    at_s: float
+    promise: str
+    text: str
+
+
+@dataclass(slots=True)
+class Fold:
+    """A service as the ledger has it."""
+
+    plan: str = ""
+    tier: str = ""
+    state: str = "none"
+
+    def rates(self) -> Rates:
+        """What its line may do."""
+        if self.state == "active":
+            return (*TIERS[self.tier][:2], "on")
+        return (*SUSPENDED, "on") if self.state == "suspended" else (0, 0, "off")
+
+
+@dataclass(slots=True)
+class Judge:
+    """Watches one run."""
+
+    world: World
+    violations: list[Violation] = field(default_factory=list)
+    last_read_s: dict[str, float] = field(default_factory=dict)
+    human_s: dict[tuple[str, str], float] = field(default_factory=dict)  # (box, line)
+    closed_s: dict[tuple[str, str], float] = field(default_factory=dict)  # (service, box)
+    closed: set[str] = field(default_factory=set)
+    decisions: dict[str, str] = field(default_factory=dict)
+    ledger: list[tuple[int, bytes]] = field(default_factory=list)
+    events: list[Any] = field(default_factory=list)
+    recorder: Any = None  # trace.Recorder, where a trace is wanted
+    look: Any = None
+
+    def begin(self) -> None:
+        """Watch from now on."""
+        world = self.world
+        self.look = world.store.look()
+        self._read_ledger()
+        world.store.committed = self.committed
+        world.heard = self.heard
+        world.coa_heard = self.coa_heard
+        world.coa_done = self.coa_done
+        for box in world.boxes.values():
+            box.changed = self.changed
+            box.permanent = self.permanent
+
+    def end(self) -> None:
+        """Stop watching."""
+        if self.look is not None:
+            self.look.close()
+
+    def blame(self, promise: str, text: str) -> None:
+        """Write a violation down."""
+        found = Violation(self.world.scheduler.now_s, promise, text)
+        self.violations.append(found)
+        self.world.scheduler.tell("JUDGE", f"{promise}: {text}")
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        found: list[Any] = self.look.execute(query, values).fetchall()
+        return found
+
+    # --- after each landed COMMIT
+
+    def committed(self) -> None:
+        """P4, P5, P11 hold in every committed state."""
+        self._read_ledger()
+        folds = self.folds()
+        self._same_everywhere(folds)
+        for row in self._rows("SELECT change_id, verdict FROM decision"):
+            known = self.decisions.setdefault(row["change_id"], row["verdict"])
+            if known != row["verdict"]:
+                self.blame("P4", f"the decision of {row['change_id']} turned to {row['verdict']}")
+        open_ones: Counter[str] = Counter()
+        for row in self._rows("SELECT change_id, service_id, state FROM change"):
+            open_ones[row["service_id"]] += row["state"] != "CLOSED"
+            if row["state"] == "CLOSED" and row["change_id"] not in self.closed:
+                self._note_close(row["change_id"], row["service_id"])
+        for service_id, count in open_ones.items():
+            if count > 1:
+                self.blame("P11", f"{service_id} has {count} open changes")
+        if self.recorder is not None:
+            worker = self.world.scheduler.current
+            self.recorder.committed(worker.process.name if worker else "server")
+
+    def _note_close(self, change_id: str, service_id: str) -> None:
+        self.closed.add(change_id)
+        for name in self._devices_of(service_id):
+            self.closed_s[service_id, name] = self.last_read_s.get(name, 0.0)
+        if change_id not in self.decisions:
+            self.blame("P4", f"{change_id} is closed without a decision")
+
+    def _read_ledger(self) -> None:
+        place = len(self.ledger)
+        rows = self._rows("SELECT * FROM billing_event WHERE seq >= ? ORDER BY seq", place)
+        if place:
+            if not rows or (rows[0]["seq"], bytes(rows[0]["hash"])) != self.ledger[-1]:
+                self.blame("P4", "the ledger did not only grow")
+                return
+            rows = rows[1:]
+        for row in rows:
+            self.ledger.append((row["seq"], bytes(row["hash"])))
+            self.events.append(row)
+            if row["change_id"]:
+                same = [e for e in self.events if e["change_id"] == row["change_id"]]
+                kinds = Counter("reversal" if e["reverses_event_id"] else e["type"] for e in same)
+                if max(kinds.values()) > 1 or len(kinds) > 3:
+                    self.blame("P4", f"change {row['change_id']} posted {dict(kinds)}")
+
+    def folds(self) -> dict[str, Fold]:
+        """Every service as the ledger has it."""
+        taken = {e["reverses_event_id"] for e in self.events if e["reverses_event_id"]}
+        folds = {service_id: Fold() for service_id in self.world.place.ids()}
+        for row in self.events:
+            passed = row["type"] in ("service.effect_shifted", "reconciliation.adopted")
+            if row["event_id"] in taken or row["reverses_event_id"] or passed:
+                continue
+            payload = json.loads(row["body"])["payload"]
+            fold = folds[row["service_id"]]
+            fold.plan, fold.tier, fold.state = (
+                payload.get("plan", ""),
+                payload.get("tier", ""),
+                payload.get("state", ""),
+            )
+        return folds
+
+    def _same_everywhere(self, folds: dict[str, Fold]) -> None:
+        """P5: services and RADIUS rows say what the ledger says, in one snapshot."""
+        for row in self._rows("SELECT service_id, plan_code, tier_code, state FROM service"):
+            fold = folds[row["service_id"]]
+            if (row["plan_code"], row["state"]) != (fold.plan, fold.state):
+                self.blame("P5", f"service row of {row['service_id']} differs from the ledger")
+        if not self.world.place.logins:
+            return
+        for service_id, fold in folds.items():
+            down, up, state = fold.rates()
+            answer = access_rates(self.look, login_of(service_id))
+            if answer != ((down, up) if state == "on" else None):
+                self.blame("P5", f"{service_id}: RADIUS answers {answer}, the ledger says {fold}")
+
+    # --- after each thing that reaches a device
+
+    def heard(self, box: Box, _login: Login, what: str) -> None:
+        """P10: no write of ours reaches a device on which no change of ours is open."""
+        if self.recorder is not None:
+            event = "request" if what.startswith(WRITES) else "read"
+            self.recorder.add(self.world.sender, event, device=box.name, what=what)
+        if not what.startswith(WRITES):
+            self.last_read_s[box.name] = self.world.scheduler.now_s
+            return
+        found = self._rows(
+            "SELECT count(*) n, sum(c.state <> 'CLOSED') o FROM change c JOIN participant p"
+            " ON p.set_id = c.set_id WHERE p.name = ?",
+            box.name,
+        )[0]
+        if not found["n"]:
+            self.blame("P2", f"{what} on {box.name} without a durable intent")
+        elif not found["o"]:
+            self.blame("P10", f"{what} on {box.name} after every change there was closed")
+
+    def _service_of(self, box: Box, key: str) -> str:
+        line = key.partition("/")[0]
+        ids = self.world.place.ids()
+        return next((each for each in ids if line_of(box.kind, each) == line), "")
+
+    def _devices_of(self, service_id: str) -> tuple[str, ...]:
+        place = self.world.place
+        return place.services[place.ids().index(service_id)]
+
+    def changed(self, box: Box, who: str, before: Config) -> None:
+        """P2, P8, P10 when the running configuration changes."""
+        if self.recorder is not None:
+            self.recorder.turned_by[box.name] = who
+        keys = before.keys() | box.running.keys()
+        turned = {key for key in keys if before.get(key) != box.running.get(key)}
+        for key in turned if who in OURS_NOT else ():
+            self.human_s[box.name, key.partition("/")[0]] = self.world.scheduler.now_s
+        if who in OURS_NOT:
+            return
+        for key in sorted(turned):
+            human = box.humans.get(key)
+            if human is not None and before.get(key) == human:
+                self.blame("P8", f"{key} on {box.name}: {human} of a person was overwritten")
+        for service_id in sorted({self._service_of(box, key) for key in turned}):
+            rows = self._rows(
+                "SELECT c.state FROM change c JOIN participant p ON p.set_id = c.set_id"
+                " WHERE p.name = ? AND c.service_id = ?",
+                box.name,
+                service_id,
+            )
+            if not rows:
+                self.blame("P2", f"{service_id} changed on {box.name} without an intent")
+            elif all(row["state"] == "CLOSED" for row in rows):
+                self.blame("P10", f"{service_id} changed on {box.name} after its change was closed")
+
+    def permanent(self, box: Box, who: str) -> None:
+        """P3: what a reload would bring is new only after a durable COMMIT."""
+        if who == HUMAN:
+            return
+        for service_id in self.world.place.ids():
+            if box.name not in self._devices_of(service_id):
+                continue
+            seen = rates_of(box.kind, box.startup, service_id)
+            if seen == (*TIERS["fiber-500"][:2], "on"):
+                continue
+            rows = self._rows(
+                "SELECT 1 FROM decision d JOIN change c ON c.change_id = d.change_id"
+                " WHERE c.service_id = ? AND d.verdict = 'COMMIT'",
+                service_id,
+            )
+            if not rows and not self._by_human(box, service_id):
+                self.blame("P3", f"{service_id} is kept at {seen} on {box.name} before a COMMIT")
+
+    def _by_human(self, box: Box, service_id: str) -> bool:
+        line = line_of(box.kind, service_id)
+        return any(key.partition("/")[0] == line for key in box.humans)
+
+    # --- RADIUS
+
+    def coa_heard(self, login: str) -> None:
+        """P9, P10: a CoA belongs to an open, decided change."""
+        service_id = login.partition("@")[0]
+        rows = self._rows(
+            "SELECT c.state, d.verdict FROM change c LEFT JOIN decision d"
+            " ON d.change_id = c.change_id WHERE c.service_id = ?",
+            service_id,
+        )
+        if not any(row["verdict"] == "COMMIT" for row in rows):
+            self.blame("P9", f"a CoA for {login} before the decision")
+        elif all(row["state"] == "CLOSED" for row in rows):
+            self.blame("P10", f"a CoA for {login} after its change was closed")
+
+    def coa_done(self, login: str, _live: Online | None) -> None:
+        """Nothing more to say: the rates are held against the rows at rest."""
+
+    # --- at rest
+
+    def at_rest(self) -> None:
+        """P1, P4, P6, P7, P9, P12, P14: when faults have ceased and recovery has run."""
+        rows = self._rows("SELECT * FROM change")
+        for row in rows:
+            if row["state"] != "CLOSED":
+                self.blame("P12", f"change of {row['service_id']} is still {row['state']}")
+        excused = {
+            (row["service_id"], row["participant"].partition(":")[0])
+            for row in self._rows("SELECT * FROM exception_item WHERE resolved_at IS NULL")
+        }
+        folds = self.folds()
+        for service_id, fold in folds.items():
+            for name in self._devices_of(service_id):
+                if (service_id, name) not in excused:
+                    self._device_agrees(service_id, self.world.boxes[name], fold)
+            if self.world.place.logins and (service_id, "session") not in excused:
+                self._session_agrees(service_id)
+        for box in self.world.boxes.values():
+            names = {name for _, name in excused}
+            ours = box.pending is not None and "human" not in box.pending.token
+            if ours and box.name not in names:
+                self.blame("P6", f"a timer of ours still runs on {box.name}")
+        for order in self._rows(
+            "SELECT order_id, count(*) n FROM change WHERE outcome NOT IN ('aborted', 'refused')"
+            " GROUP BY order_id HAVING n > 1"
+        ):
+            self.blame("P14", f"order {order['order_id']} has {order['n']} changes that count")
+
+    def _device_agrees(self, service_id: str, box: Box, fold: Fold) -> None:
+        line = line_of(box.kind, service_id)
+        touched = self.human_s.get((box.name, line), -1.0)
+        if touched > self.closed_s.get((service_id, box.name), -0.5):
+            return  # somebody turned it after it was read for the last time: the audit's affair
+        wanted = fold.rates()
+        for promise, config in (("P1", box.running), ("P7", box.startup)):
+            seen = rates_of(box.kind, config, service_id)
+            agrees = seen == wanted or (wanted[2] == "off" and seen[2] == "off")
+            if not agrees:
+                kind = "running" if promise == "P1" else "startup"
+                self.blame(
+                    promise,
+                    f"{service_id} is {seen} in {box.name}'s {kind}, the ledger says {wanted}",
+                )
+
+    def _session_agrees(self, service_id: str) -> None:
+        login = login_of(service_id)
+        live = self.world.online.get(login)
+        if live is None:
+            return
+        answer = access_rates(self.look, login)
+        if answer != (live.down, live.up):
+            self.blame("P9", f"{login} is live at {live.down}/{live.up}, its rows say {answer}")
+
+
+def rates_of(kind: str, config: Config, service_id: str) -> Rates:
+    """What a line can do on a device, by its own configuration alone."""
+    line = line_of(kind, service_id)
+    state = config.get(f"{line}/state", "on")
+    if kind == "smartax":
+        down = RATE_OF_TABLE.get(config[f"{line}/outbound"], -1)
+        up = RATE_OF_TABLE.get(config[f"{line}/inbound"], -1)
+        return down, up, state
+    if kind == "linux":
+        return int(config[f"{line}/down"]), int(config[f"{line}/up"]), state
+    names = (config.get(f"{line}/output", "DOWN-0M"), config.get(f"{line}/input", "UP-0M"))
+    down, up = (int(name.rpartition("-")[2].removesuffix("M")) * 1000 for name in names)
+    return down, up, state

@@ -1,0 +1,105 @@
+"""Many runs on all cores: each worker process has a theatre of its own, results come as counts."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from .faults import Act, Scenario, draw
+from .places import PLACES
+from .run import Result, Theatre, theatre
+
+Task = int | Scenario  # a seed, or a scenario made by hand
+PART = 20  # runs between two collections of garbage
+
+
+@dataclass(slots=True)
+class Tally:
+    """What some runs came to, added up."""
+
+    runs: int = 0
+    edges: Counter[str] = field(default_factory=Counter)
+    endings: Counter[str] = field(default_factory=Counter)
+    injected: Counter[str] = field(default_factory=Counter)
+    failed: list[Scenario] = field(default_factory=list)
+
+    def count(self, result: Result) -> None:
+        """Add one run."""
+        self.runs += 1
+        self.edges.update(result.edges)
+        self.endings += result.endings
+        self.injected += result.injected
+        if result.violations:
+            self.failed.append(result.scenario)
+
+    def add(self, other: Tally) -> None:
+        """Add some runs."""
+        self.runs += other.runs
+        self.edges += other.edges
+        self.endings += other.endings
+        self.injected += other.injected
+        self.failed += other.failed
+
+
+_stage: list[Theatre] = []
+_open: list[object] = []
+
+
+def _begin() -> None:
+    context = theatre()
+    _stage.append(context.__enter__())
+    _open.append(context)  # it lasts as long as the process
+
+
+def _play(tasks: Sequence[Task]) -> Tally:
+    tally = Tally()
+    for task in tasks:
+        tally.count(_stage[0].play(draw(task) if isinstance(task, int) else task))
+    _stage[0].sweep()
+    return tally
+
+
+def play_all(tasks: Iterable[Task], *, workers: int = 0, stop_after: int = 3) -> Tally:
+    """Play every task, on all cores; stops early after some failures."""
+    total = Tally()
+    context = multiprocessing.get_context("fork")
+    with context.Pool(workers or os.cpu_count() or 1, initializer=_begin) as pool:
+        for part in pool.imap_unordered(_play, _parts(tasks)):
+            total.add(part)
+            if stop_after and len(total.failed) >= stop_after:
+                pool.terminate()
+                break
+    return total
+
+
+def _parts(tasks: Iterable[Task]) -> Iterator[list[Task]]:
+    part: list[Task] = []
+    for task in tasks:
+        part.append(task)
+        if len(part) == PART:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def all_edges(stage: Theatre, place: str, *, watcher: str = "", order: str = "up") -> int:
+    """Return how many edges a change and its closing pass have."""
+    seen = stage.play(Scenario(seed=1, place=place, order=order, watcher=watcher))
+    assert not seen.violations
+    return sum(seen.edges.values())
+
+
+def single_edges() -> Iterator[Scenario]:
+    """Every place killed once at each edge: with recovery afterwards, and with one beside."""
+    with theatre() as stage:
+        counts = {name: all_edges(stage, name) for name in PLACES}
+    for name, count in counts.items():
+        for at in range(1, count + 1):
+            for watcher in ("", "elsewhere") if name != "set3" else ("",):
+                yield Scenario(
+                    seed=1, place=name, order="up", watcher=watcher, acts=(Act("any", at, "kill"),)
+                )

@@ -1,0 +1,445 @@
+"""Runs scenarios: prepares each place once, plays the acts, lets recovery work, asks the judge."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from sqlmodel import SQLModel
+
+from billing_bridge import ddl
+from inventory import BandmasterError, new_id
+from orchestrator.apply import apply_plan
+from orchestrator.imports import import_files
+from orchestrator.interrupt import Interrupts
+from orchestrator.plan import make_plan
+from orchestrator.recover import recover
+from workflows import Order
+
+from .boxes import Box
+from .faults import COMMIT_FAULTS, Act, Scenario
+from .judge import Judge, Violation
+from .places import PLACES, Place, line_of, login_of
+from .scheduler import Hung, Process, Worker
+from .store import Store
+from .trace import Recorder, Step
+from .world import Stage, World, installed
+
+PLAN_OF = {"up": "fiber-1000", "down": "fiber-100", "suspend": "", "terminate": ""}
+KIND_OF = {"up": "tier", "down": "tier", "suspend": "suspend", "terminate": "terminate"}
+RECOVERIES_UNDER_FAULTS = 3
+RECOVERIES_AT_PEACE = 8
+PEACE_S = 120.0  # between two of those: timers of people end, sessions are forgotten
+WATCH_ROUNDS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A place with an order planned: the store's bytes and the plan's id."""
+
+    image: bytes
+    plan_id: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What a run came to."""
+
+    scenario: Scenario
+    violations: list[Violation]
+    story: list[tuple[float, str, str]]
+    edges: dict[str, int]
+    endings: Counter[str]
+    injected: Counter[str]
+    lasted_s: float
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def promise(self) -> str:
+        """The first promise that was broken, or ""."""
+        return self.violations[0].promise if self.violations else ""
+
+
+class Theatre:
+    """Everything that runs share: the store's engine and the prepared places."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._store = Store()
+        self._prepared: dict[tuple[str, str], Prepared] = {}
+
+    def prepared(self, place: Place, order: str) -> Prepared:
+        """Import the place's inventory and plan the order, once."""
+        key = (place.name, order)
+        if key not in self._prepared:
+            self._prepared[key] = self._prepare(place, order)
+        return self._prepared[key]
+
+    def _prepare(self, place: Place, order: str) -> Prepared:
+        store = self._store
+        store.load(b"", None)
+        world = self._stage.world = World(store, place, 7)
+        with store.engine.begin() as connection:
+            SQLModel.metadata.create_all(connection)
+            for statement in ddl("sqlite"):
+                connection.exec_driver_sql(statement)
+        office = world.office(world.process("setup"))
+        found: list[str] = []
+
+        def body() -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "inventory.yaml"
+                path.write_text(place.inventory(), "utf-8")
+                import_files(office, (path,), "simulation")
+            orders = tuple(_order(each, order) for each in place.ids())
+            found.append(make_plan(office, orders, skip=False).plan_id)
+
+        worker = world.scheduler.start(world.process("setup"), "main", body)
+        world.scheduler.run(lambda: worker.done)
+        if worker.error is not None:
+            raise worker.error
+        return Prepared(image=store.image(), plan_id=found[0])
+
+    def sweep(self) -> None:
+        """Collect what the runs so far have left."""
+        gc.collect()
+
+    def play(self, scenario: Scenario, *, traced: bool = False) -> Result:
+        """Run one scenario to its end."""
+        place = PLACES[scenario.place]
+        prepared = self.prepared(place, scenario.order)
+        world = self._stage.world = World(self._store, place, scenario.seed)
+        self._store.load(prepared.image, world.scheduler)
+        return _Play(world, scenario, prepared.plan_id, traced=traced).run()
+
+
+def _order(service_id: str, order: str) -> Order:
+    key = new_id()
+    return Order(
+        order_id=key,
+        idempotency_key=key,
+        kind=KIND_OF[order],  # type: ignore[arg-type]
+        service_id=service_id,
+        plan_code=PLAN_OF[order],
+        actor="simulation",
+        reason_code="requested",
+    )
+
+
+class _Play:
+    """One run while it goes on."""
+
+    def __init__(
+        self, world: World, scenario: Scenario, plan_id: str, *, traced: bool = False
+    ) -> None:
+        self.world = world
+        self.scenario = scenario
+        self.plan_id = plan_id
+        self.judge = Judge(world)
+        self.recorder = Recorder(world, self.judge, scenario.order) if traced else None
+        self.judge.recorder = self.recorder
+        if self.recorder:
+            world.noted = self.recorder.add
+        self.injected: Counter[str] = Counter()
+        self.mains: list[Worker] = []
+        self.interrupts = Interrupts()
+        self.home = "host-c" if scenario.elsewhere else "host-a"
+        self.deferred: list[Act] = []
+        self.peace = False
+        self.acts: dict[tuple[str, int], list[Act]] = {}
+        for act in scenario.acts:
+            self.acts.setdefault((act.edge, act.at), []).append(act)
+
+    def run(self) -> Result:
+        """Play it."""
+        world, scheduler = self.world, self.world.scheduler
+        scheduler.quantum = self.scenario.quantum
+        scheduler.at_edge = self._edge
+        self.judge.begin()
+        if self.recorder:
+            self.recorder.look()
+        try:
+            self._start("A", "host-a", self._apply)
+            if self.scenario.watcher:
+                host = "host-a" if self.scenario.watcher == "same host" else "host-b"
+                self._start("W", host, self._watch)
+            self._play_out()
+            for number in range(RECOVERIES_UNDER_FAULTS):
+                if not self._open():
+                    break
+                self._start(f"R{number}", self.home, self._recover)
+                self._play_out()
+            self._make_peace()
+            self.judge.at_rest()
+        except Hung as hung:
+            self.judge.blame("P12", str(hung))
+        finally:
+            with contextlib.suppress(Hung):
+                scheduler.bury()
+            self.judge.end()
+        return Result(
+            scenario=self.scenario,
+            violations=self.judge.violations,
+            story=scheduler.story,
+            edges=dict(scheduler.counts),
+            endings=self._endings(),
+            injected=self.injected,
+            lasted_s=world.scheduler.now_s,
+            steps=self.recorder.steps if self.recorder else [],
+        )
+
+    # --- workers
+
+    def _start(self, name: str, host: str, body: Callable[[Process], None]) -> None:
+        process = self.world.process(name, host)
+
+        def act() -> None:
+            self.world.noted(name, "start")
+            try:
+                body(process)
+            except BandmasterError as problem:
+                self.world.scheduler.tell(name, f"ends: {type(problem).__name__}: {problem}")
+            else:
+                self.world.scheduler.tell(name, "ends")
+            self.world.noted(name, "end")
+
+        self.mains.append(self.world.scheduler.start(process, "main", act))
+
+    def _apply(self, process: Process) -> None:
+        apply_plan(self.world.office(process), self.interrupts, self.plan_id)
+
+    def _recover(self, process: Process) -> None:
+        recover(self.world.office(process), wait_settle=True)
+
+    def _watch(self, process: Process) -> None:
+        office = self.world.office(process)
+        for _ in range(WATCH_ROUNDS):
+            with contextlib.suppress(BandmasterError):
+                recover(office)
+            office.clock.sleep(office.settings.watch_s)
+
+    def _play_out(self) -> None:
+        """Until every main worker has ended, and what it ended with."""
+        self.world.scheduler.run(lambda: all(worker.done for worker in self.mains))
+        for worker in self.mains:
+            if worker.error is not None:
+                lines = traceback.format_exception(worker.error)
+                self.judge.blame("crash", "".join(lines))
+        self.mains.clear()
+
+    def _open(self) -> int:
+        found: int = self.judge.look.execute(
+            "SELECT count(*) FROM change WHERE state <> 'CLOSED'"
+        ).fetchone()[0]
+        return found
+
+    def _make_peace(self) -> None:
+        """Faults cease; then recovery must come to an end."""
+        self.peace = True
+        world = self.world
+        world.fault = world.store.commit_fault = world.store.statement_fault = ""
+        self._wait(PEACE_S)  # what is on its way arrives
+        for number in range(RECOVERIES_AT_PEACE):
+            if number and not self._open():
+                break
+            self._start(f"P{number}", self.home, self._recover_in_peace)
+            self._play_out()
+            self._wait(PEACE_S)
+
+    def _wait(self, seconds: float) -> None:
+        self._start("time", "host-p", lambda _p: self.world.scheduler.sleep(seconds))
+        self._play_out()
+
+    def _recover_in_peace(self, process: Process) -> None:
+        if self._open():
+            recover(self.world.office(process), wait_settle=True)
+
+    def _endings(self) -> Counter[str]:
+        world = self.world
+        with contextlib.closing(world.store.look()) as look:
+            found = Counter(
+                row["outcome"] if row["state"] == "CLOSED" else "open"
+                for row in look.execute("SELECT outcome, state FROM change")
+            )
+            left = look.execute(
+                "SELECT count(DISTINCT change_id) FROM exception_item WHERE resolved_at IS NULL"
+            ).fetchone()[0]
+        if left:
+            found["exception"] += left
+        return found or Counter(["nothing started"])
+
+    # --- acts
+
+    def _edge(self, kind: str, what: str, count: int, number: int) -> None:
+        if self.recorder:
+            self.recorder.look()
+        if self.peace:
+            return
+        if self.deferred and not self._must_wait(kind):
+            due, self.deferred = self.deferred, []
+            for act in due:
+                self._do(act, what)
+        for key in ((kind, count), ("any", number)):
+            for act in self.acts.get(key, ()):
+                if self._fits(act, kind):
+                    self.deferred.append(act)
+                else:
+                    self._do(act, what)
+
+    def _must_wait(self, kind: str) -> bool:
+        return self.world.scheduler.me().checked or kind not in ("sql", "commit")
+
+    def _fits(self, act: Act, kind: str) -> bool:
+        """Whether an act has to wait for an edge outside of what nobody claims to survive.
+
+        A worker that is stopped between its last look at its lease and the device (D7), and a
+        person who edits between compare and write on a box without a lock (W10).
+        """
+        me = self.world.scheduler.me()
+        if act.what == "stop":
+            return me.checked
+        if act.what.startswith("human edit") and kind == "device":
+            box = self._box(act)
+            return not box.confirms
+        return False
+
+    def _box(self, act: Act) -> Box:
+        boxes = list(self.world.boxes.values())
+        return boxes[act.target % len(boxes)]
+
+    def _service(self, act: Act) -> str:
+        ids = self.world.place.ids()
+        return ids[act.target % len(ids)]
+
+    def _do(self, act: Act, where: str) -> None:
+        world, scheduler = self.world, self.world.scheduler
+        me = scheduler.me()
+        what = act.what
+        self.injected[what] += 1
+        if act.edge == "commit" and what in COMMIT_FAULTS:
+            world.store.commit_fault, world.store.late_s = what, act.value
+        elif act.edge in ("device", "radius") and what not in ("kill", "stop"):
+            if not self._do_world(act):
+                world.fault, world.late_s = what, act.value
+        elif what == "kill":
+            if act.value:
+                self._linger(me.process, act.value)
+            world.kill_here(where)
+        elif what == "stop":
+            scheduler.tell(me.process.name, f"is stopped for {act.value:.0f} s {where}")
+            me.process.stopped_until_s = scheduler.now_s + act.value
+            world.noted(me.process.name, "stop")
+        else:
+            self._do_world(act)
+
+    def _linger(self, process: Process, seconds: float) -> None:
+        """The host is cut off: its sessions stay on the devices for a while."""
+        world = self.world
+        for box in world.boxes.values():
+            for login in box.logins:
+                if login.process is process:
+                    login.lingers = True
+                    world.scheduler.at(world.scheduler.now_s + seconds, partial(box.log_out, login))
+
+    def _do_world(self, act: Act) -> bool:  # noqa: C901, PLR0912
+        """What happens outside of the program; says whether it was such a thing."""
+        world, scheduler = self.world, self.world.scheduler
+        box, what = self._box(act), act.what
+        line = line_of(box.kind, self._service(act))
+        if what == "box away":
+            scheduler.tell(box.name, f"away for {act.value:.0f} s")
+            box.away_until_s = scheduler.now_s + act.value
+        elif what == "database away":
+            scheduler.tell("database", f"away for {act.value:.0f} s")
+            world.store.away_until_s = scheduler.now_s + act.value
+        elif what == "statement lost":
+            world.store.statement_fault = what
+        elif what == "reload":
+            box.reload(act.value)
+        elif what == "human edit":
+            if any(key.startswith(f"{line}/") for key in box.running):
+                box.human_edit(*_human_value(box, line))
+        elif what == "human edit beside":
+            box.human_edit("9999/note", "x")
+        elif what == "human commit":
+            if box.confirms:
+                box.human_edit("", "")
+        elif what == "human confirmed":
+            if box.confirms:
+                box.human_edit("9999/note", "y", confirmed_s=60)
+        elif what == "human lock":
+            if box.confirms and box.holder is None:
+                box.holder = "a person"
+                scheduler.at(scheduler.now_s + act.value, lambda: _unlock(box))
+        elif what == "relogin":
+            if world.place.logins:
+                world.relogin(login_of(self._service(act)), min(act.value, 19.0))
+        elif what == "interrupt":
+            self.interrupts.requested = True
+        elif what.startswith("recover"):
+            host = "host-d" if what.endswith("elsewhere") else "host-a"
+            self._start(f"X{len(world.processes)}", host, self._recover)
+        elif what.startswith("apply"):
+            host = "host-d" if what.endswith("elsewhere") else "host-a"
+            self._start(f"Y{len(world.processes)}", host, self._apply)
+        else:
+            return False
+        return True
+
+
+def _human_value(box: Box, line: str) -> tuple[str, str]:
+    """What a person sets on a line of ours: a rate that nobody ordered."""
+    if box.kind == "smartax":
+        return f"{line}/outbound", "12"
+    if box.kind == "linux":
+        return f"{line}/down", "50000"
+    return f"{line}/output", "DOWN-50M"
+
+
+def _unlock(box: Box) -> None:
+    if box.holder == "a person":
+        box.holder = None
+
+
+@contextlib.contextmanager
+def theatre() -> Iterator[Theatre]:
+    """The simulated ports are in place while this lasts; garbage is collected between runs."""
+    with installed() as stage:
+        gc.disable()
+        try:
+            yield Theatre(stage)
+        finally:
+            gc.enable()
+
+
+def shrink(play: Callable[[Scenario], Result], failed: Result) -> Result:
+    """Return the same failure with as few acts, and as plain a scenario, as still show it."""
+    best = failed
+
+    def same(scenario: Scenario) -> bool:
+        nonlocal best
+        found = play(scenario)
+        if found.promise == failed.promise:
+            best = found
+            return True
+        return False
+
+    again = True
+    while again:
+        again = False
+        for act in best.scenario.acts:
+            rest = tuple(each for each in best.scenario.acts if each != act)
+            if same(replace(best.scenario, acts=rest)):
+                again = True
+                break
+    for plainer in ({"watcher": ""}, {"quantum": 1_000_000}, {"place": "junos"}, {"order": "up"}):
+        if any(getattr(best.scenario, key) != value for key, value in plainer.items()):
+            same(replace(best.scenario, **plainer))
+    return best

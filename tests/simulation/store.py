@@ -1,0 +1,300 @@
+"""The simulated database server: real SQLite under the real engine, whose statements are edges.
+
+The hooks are below SQLAlchemy, in the connection that the engine opens. A COMMIT can fail before
+it lands, land without an answer, and land or vanish later, when whoever sent it may be dead: its
+connection is then kept open, with its locks, until that moment.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event, exc
+
+from orchestrator.database import make_engine
+
+from .scheduler import START, Killed, Process, Scheduler
+
+STATEMENT_S, COMMIT_S = 0.001, 0.004
+BUSY_S = 10.0
+QUIET = ("PRAGMA", "BEGIN ")  # not edges of their own: a transaction begins with what it does
+
+
+class Store:
+    """One file, its connections, and what goes wrong with them."""
+
+    def __init__(self) -> None:
+        shm = Path("/dev/shm")
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="bandmaster-", dir=shm if os.access(shm, os.W_OK) else None
+        )
+        self.path = Path(self._folder.name) / "store.db"
+        self.scheduler: Scheduler | None = None
+        self.writer: Connection | None = None
+        self.away_until_s = 0.0
+        self.commit_fault = ""  # how the next COMMIT ends: "lost", "landed", "late", "vanish", ...
+        self.statement_fault = ""
+        self.late_s = 0.0
+        self.committed: Callable[[], None] = lambda: None
+        self.killed: Callable[[Process], None] = lambda _process: None
+        self.ghosts: list[Connection] = []
+        self.connections: list[Connection] = []
+        self.engine: Engine = make_engine(f"sqlite:///{self.path}")
+        self._refit()
+
+    def _refit(self) -> None:
+        @event.listens_for(self.engine, "do_connect")
+        def _connect(_d: object, _r: object, given: list[Any], named: dict[str, Any]) -> Connection:
+            named = {**named, "timeout": 0, "factory": Connection, "check_same_thread": False}
+            found: Connection = sqlite3.connect(given[0], **named)
+            found.fit(self)
+            return found
+
+        @event.listens_for(self.engine, "connect")
+        def _quick(connection: Connection, _record: object) -> None:
+            connection.isolation_level = None
+            connection.plain("PRAGMA synchronous=OFF")
+
+        @event.listens_for(self.engine, "checkout")
+        def _usable(connection: Connection, _record: object, _proxy: object) -> None:
+            if connection.lost:
+                raise exc.DisconnectionError
+
+    def load(self, image: bytes, scheduler: Scheduler | None) -> None:
+        """Begin with this file."""
+        for ghost in self.ghosts:
+            ghost.end(land=False)
+        self.ghosts.clear()
+        self.engine.dispose()
+        self.connections.clear()
+        for end in ("", "-wal", "-shm"):
+            Path(f"{self.path}{end}").unlink(missing_ok=True)
+        if image:
+            self.path.write_bytes(image)
+        self.scheduler = scheduler
+        self.writer = None
+        self.away_until_s = 0.0
+        self.commit_fault = self.statement_fault = ""
+        self.committed = lambda: None
+
+    def forget(self, process: Process) -> None:
+        """A process is gone: the server rolls back what it had open."""
+        for connection in self.connections:
+            if connection.owner is process and not connection.ghostly:
+                connection.drop()
+
+    def image(self) -> bytes:
+        """The file's bytes, with everything that was committed."""
+        self.engine.dispose()
+        with sqlite3.connect(self.path) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        return self.path.read_bytes()
+
+    def look(self) -> sqlite3.Connection:
+        """A connection for who judges from outside: no edge, no fault."""
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        return connection
+
+
+class Cursor(sqlite3.Cursor):
+    """A cursor whose statements are edges."""
+
+    connection: Connection
+
+    def execute(self, statement: str, parameters: Any = ()) -> Cursor:  # type: ignore[override]
+        """Execute between two edges."""
+        connection = self.connection
+        connection.before(statement)
+        super().execute(statement, parameters)
+        connection.after(statement)
+        return self
+
+    def executemany(self, statement: str, parameters: Iterable[Any]) -> Cursor:  # type: ignore[override]
+        """Execute between two edges."""
+        connection = self.connection
+        connection.before(statement)
+        super().executemany(statement, parameters)
+        connection.after(statement)
+        return self
+
+
+class Connection(sqlite3.Connection):
+    """A connection to the simulated server."""
+
+    store: Store
+    lost = False
+    ghostly = False
+    owner: Process | None = None
+
+    def fit(self, store: Store) -> None:
+        """Belong to a store; its clock is the simulated one."""
+        self.store = store
+        store.connections.append(self)
+
+        def strftime(_form: str, _when: str) -> str:
+            return clock_text(store.scheduler)
+
+        self.create_function("strftime", 2, strftime)
+
+    def cursor(self, *_more: Any) -> Cursor:  # type: ignore[override]
+        """Return a cursor of ours."""
+        return super().cursor(Cursor)
+
+    def plain(self, statement: str) -> None:
+        """Execute without an edge."""
+        sqlite3.Cursor(self).execute(statement)
+
+    # --- statements
+
+    def before(self, statement: str) -> None:
+        """The edge before a statement; raises what the server or the line would."""
+        scheduler = self.store.scheduler
+        if scheduler is None or scheduler.current is None:
+            return
+        if statement.startswith("PRAGMA"):
+            scheduler.alive()
+            return
+        if statement == "BEGIN IMMEDIATE":
+            self._take_write_lock(scheduler)
+            return
+        self.owner = scheduler.me().process
+        scheduler.edge("sql", statement[:60])
+        self._refuse(scheduler)
+
+    def _take_write_lock(self, scheduler: Scheduler) -> None:
+        self.owner = scheduler.me().process
+        scheduler.edge("sql", "before BEGIN")
+        self._refuse(scheduler)
+        store = self.store
+        if not scheduler.wait(lambda: store.writer is None, BUSY_S):
+            raise sqlite3.OperationalError("database is locked")
+        self._refuse(scheduler)
+        store.writer = self
+
+    def _refuse(self, scheduler: Scheduler) -> None:
+        store = self.store
+        if self.lost:
+            raise sqlite3.OperationalError("the connection was lost")
+        if store.statement_fault:
+            store.statement_fault = ""
+            self._lose(land=False)
+            raise sqlite3.OperationalError("the connection was lost")
+        if scheduler.now_s < store.away_until_s:
+            self._lose(land=False)
+            raise sqlite3.OperationalError("the server is not reachable")
+
+    def after(self, statement: str) -> None:
+        """The edge after a statement."""
+        scheduler = self.store.scheduler
+        if scheduler is not None and scheduler.current is not None and statement[:6] != "PRAGMA":
+            scheduler.edge("sql", "after a statement", STATEMENT_S)
+
+    # --- ends of transactions
+
+    def commit(self) -> None:
+        """COMMIT between two edges, or what became of it."""
+        store, scheduler = self.store, self.store.scheduler
+        if scheduler is None or scheduler.current is None:
+            super().commit()
+            return
+        scheduler.alive()
+        if not self.in_transaction:
+            return
+        writes = store.writer is self
+        kind = "commit" if writes else "sql"
+        scheduler.edge(kind, "before COMMIT")
+        if writes:
+            fault, store.commit_fault = store.commit_fault, ""
+            if fault:
+                self._fail(fault, scheduler)
+        self._refuse(scheduler)
+        self._land()
+        scheduler.edge(kind, "after COMMIT", COMMIT_S)
+
+    def _land(self) -> None:
+        super().commit()
+        if self.store.writer is self:
+            self.store.writer = None
+            self.store.committed()
+
+    def _fail(self, fault: str, scheduler: Scheduler) -> None:
+        scheduler.tell("database", f"COMMIT {fault}")
+        process = scheduler.me().process
+        kill = fault.endswith("+kill")
+        fault = fault.removesuffix("+kill")
+        if fault == "full":
+            super().rollback()
+            self._unlock()
+            raise sqlite3.OperationalError("database or disk is full")
+        if fault in ("late", "vanish"):
+            self.lost = self.ghostly = True
+            self.store.ghosts.append(self)
+            land = fault == "late"
+            scheduler.at(scheduler.now_s + self.store.late_s, lambda: self.end(land=land))
+        else:
+            self._lose(land=fault == "landed")
+        if kill:
+            self.store.killed(process)
+            raise Killed
+        raise sqlite3.OperationalError("the connection was lost")
+
+    def end(self, *, land: bool) -> None:
+        """What was left on the server comes to its end."""
+        if not self.ghostly:
+            return
+        self.ghostly = False
+        if self in self.store.ghosts:
+            self.store.ghosts.remove(self)
+        if land:
+            if self.store.scheduler is not None:
+                self.store.scheduler.tell("database", "the late COMMIT lands")
+            self._land()
+        else:
+            super().rollback()
+            self._unlock()
+
+    def _lose(self, *, land: bool) -> None:
+        self.lost = True
+        if land:
+            self._land()
+        else:
+            super().rollback()
+            self._unlock()
+
+    def drop(self) -> None:
+        """End what is open, as a server does when its client is gone."""
+        if self.in_transaction and not self.lost:
+            self._lose(land=False)
+
+    def _unlock(self) -> None:
+        if self.store.writer is self:
+            self.store.writer = None
+
+    def rollback(self) -> None:
+        """Roll back; what was lost has been, and a ghost is not ours any more."""
+        if not self.lost:
+            super().rollback()
+            self._unlock()
+
+    def close(self) -> None:
+        """Close, unless the server still works on it."""
+        if self.ghostly:
+            return
+        self._unlock()
+        if self in self.store.connections:
+            self.store.connections.remove(self)
+        super().close()
+
+
+def clock_text(scheduler: Scheduler | None) -> str:
+    """The database's clock as SQLite prints it."""
+    now: dt.datetime = scheduler.utc() if scheduler is not None else START
+    return now.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
