@@ -49,6 +49,7 @@ def examine(office: Office) -> tuple[Finding, ...]:
     if all(finding.word != "missing" for finding in findings if finding.thing == "database"):
         with reading(office.engine) as session:
             findings += [*_store(session), *_devices(office, list_devices(session))]
+        findings += _restored(office)
     return (*findings, *_known_hosts(office), _lab())
 
 
@@ -97,6 +98,14 @@ def _database(office: Office) -> Iterator[Finding]:
                 text="a relative SQLite path depends on the directory the command runs in",
                 remedy="Write sqlite:////ABSOLUTE/PATH in the settings file.",
             )
+
+
+def _restored(office: Office) -> Iterator[Finding]:
+    try:
+        office.check_store()
+    except BandmasterError as problem:
+        text = f"{problem.thing} {problem.problem}"
+        yield Finding(word="missing", thing="store", text=text, remedy=problem.remedy)
 
 
 def _store(session: Session) -> Iterator[Finding]:

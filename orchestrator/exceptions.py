@@ -20,6 +20,7 @@ ACTIONS = {
     "foreign confirm": "retry,accept",
     "refused": "retry,accept",
     "session": "retry,accept",
+    "not in the ledger": "retry,accept",  # found after a restore
 }
 
 

@@ -25,9 +25,10 @@ def story_lines(story: Story) -> list[str]:
     lines += [_short_part(part) for part in story.changes[FULL:]]
     if story.changes[FULL:]:
         lines.append("")
+    plan = f"plan {short(story.plan_id, 'p')} hash {story.plan_hash[:12]}"
     lines.append(
         f"change set {short(story.set_id, 's')} of {story.services}, attempt {story.attempt}, "
-        f"plan {short(story.plan_id, 'p')} hash {story.plan_hash[:12]}"
+        + (plan if story.plan_id else "found after a restore")
     )
     lines += [_step(step, story) for step in story.steps]
     for row in story.exceptions:
