@@ -16,6 +16,7 @@ from .platform import (
     Section,
     as_section,
     section_rate,
+    section_text,
 )
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "platform",
     "platforms",
     "section_rate",
+    "section_text",
     "typed_objects",
 ]

@@ -125,14 +125,26 @@ class Platform:
     note: str = ""  # what a person should know, shown in the plan ("revert timer survives ...")
 
 
+def section_text(section: Section) -> str:
+    """Return what a section gives, for people: its rate, or why there is none."""
+    if not section:
+        return "no such line"
+    rate = section_rate(section)
+    if dict(section).get("state") == "off":
+        return "switched off"
+    return str(rate) if rate.down_kbps or rate.up_kbps else "no rate"
+
+
 def as_section(leaves: Mapping[str, str]) -> Section:
     """Return leaves in the one order in which sections are compared and hashed."""
     return tuple(sorted(leaves.items()))
 
 
 def section_rate(section: Section) -> Rate:
-    """Return the rate that a section gives; 0/0 for an object that is missing or has none."""
+    """Return the rate that a section gives; 0/0 for an object that is missing, off or has none."""
     leaves = dict(section)
+    if leaves.get("state") == "off":
+        return Rate(down_kbps=0, up_kbps=0)  # it may keep its tables: they give nothing
     return Rate(
         down_kbps=int(leaves.get("down_kbps", "0")), up_kbps=int(leaves.get("up_kbps", "0"))
     )

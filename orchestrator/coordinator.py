@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from billing_bridge import Evidence, Head
 from device_templates import platform as find_platform
-from device_templates import section_rate
+from device_templates import section_rate, section_text
 from inventory import (
     BandmasterError,
     DatabaseProblem,
@@ -159,7 +159,7 @@ def _compare(
                 what = (
                     "a commit confirmed is running there"
                     if item_seen.running == "OLD"
-                    else f"reads {section_rate(item_seen.section)}, not what the plan started from"
+                    else f"reads {section_text(item_seen.section)}, not what the plan started from"
                 )
                 refusals[service_id] = f"{name}: {what}: plan again"
     return {key: office.secrets.mask(text) for key, text in refusals.items()}

@@ -9,7 +9,7 @@ from typing import Literal
 
 from sqlmodel import Session
 
-from device_templates import section_rate
+from device_templates import section_text
 from inventory import DatabaseProblem
 from workflows import Crew, Goal, Handle, Observation, Reply
 
@@ -163,9 +163,7 @@ def _note_observation(session: Session, set_id: str, name: str, seen: Observatio
         startup=seen.startup(),
         pending=seen.pending,
         revision=seen.revision,
-        rates={
-            service_id: str(section_rate(item.section)) for service_id, item in seen.items.items()
-        },
+        rates={service_id: section_text(item.section) for service_id, item in seen.items.items()},
         evidence=dict(seen.evidence),
     )
 
@@ -182,7 +180,8 @@ def note_replies(office: Office, set_id: str, verb: str, replies: Mapping[str, R
 
 
 def _arrived(office: Office, name: str, seen: Observation) -> Arrived:
-    office.tell(name, f"keeps {rates_text(seen)}")
+    text = rates_text(seen)
+    office.tell(name, f"{'stays' if text == 'switched off' else 'keeps'} {text}")
     try:
         with reading(office.engine) as session:
             at = database_now(session)
@@ -193,9 +192,9 @@ def _arrived(office: Office, name: str, seen: Observation) -> Arrived:
 
 def rates_text(seen: Observation) -> str:
     """Return the rates of an observation for people: one rate, or how many lines."""
-    rates = {section_rate(item.section) for item in seen.items.values()}
+    rates = {section_text(item.section) for item in seen.items.values()}
     if len(rates) == 1:
-        return str(rates.pop())
+        return rates.pop()
     return f"{len(seen.items)} lines"
 
 

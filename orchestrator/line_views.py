@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from billing_bridge import LedgerEvent, find_by_service
-from device_templates import AccessSession, Objects, Platform, Reading, section_rate
+from device_templates import AccessSession, Objects, Platform, Reading, section_rate, section_text
 from device_templates import platform as find_platform
 from inventory import (
     SUSPENDED_TIER,
@@ -56,6 +56,7 @@ class Observed:
     at: dt.datetime
     live: bool = False
     problem: str = ""
+    text: str = ""  # the rate for people, or why there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +153,9 @@ def last_observed(session: Session, service: Service) -> tuple[Observed, ...]:
         rates = json.loads(row.detail).get("rates", {})
         text = rates.get(service.service_id)
         if text and row.participant not in found:
-            found[row.participant] = Observed(device=row.participant, rate=rate_of(text), at=row.at)
+            found[row.participant] = Observed(
+                device=row.participant, rate=rate_of(text), at=row.at, text=text
+            )
     return tuple(found[name] for name in sorted(found))
 
 
@@ -201,7 +204,10 @@ def read_live(office: Office, service: Service, now: dt.datetime) -> LiveView:
 def _observed(name: str, seen: Reading | DeviceProblem, now: dt.datetime) -> Observed:
     if isinstance(seen, DeviceProblem):
         return Observed(device=name, rate=UNKNOWN_RATE, at=now, live=True, problem=str(seen))
-    return Observed(device=name, rate=section_rate(seen.sections[0]), at=now, live=True)
+    section = seen.sections[0]
+    return Observed(
+        device=name, rate=section_rate(section), at=now, live=True, text=section_text(section)
+    )
 
 
 def _snmp_interfaces(
@@ -315,7 +321,7 @@ def _line(  # the parts of one comparison
     if service.state in ("active", "suspended"):
         what = drift_text(kind, service, objects, place, seen, rate)
     elif service.state == "terminated" and dict(section).get("state") == "on":
-        what = f"is switched on at {given}, the ledger says terminated"
+        what = f"is switched on, {section_text(section)}, the ledger says terminated"
     return LineCheck(
         service_id=service.service_id,
         state=service.state,
@@ -343,5 +349,5 @@ def drift_text(  # the parts of one comparison
     if leaves.get("programmed") == "no":
         return "is configured, but the data plane does something else"
     if section_rate(section) != section_rate(due):
-        return f"gives {section_rate(section)}, the ledger says {rate}"
+        return f"gives {section_text(section)}, the ledger says {rate}"
     return ""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from billing_bridge import MoneyPreview
-from device_templates import section_rate
+from device_templates import section_text
 from inventory import money_text
 from orchestrator.journal import short
 from orchestrator.outcome import Ending, ItemOutcome, Outcome
@@ -89,7 +89,7 @@ def _device(part: DevicePart, *, undo: bool) -> list[str]:
     size = max(_NAME, len(part.device))
     lines = [f"  {part.device:<{size}}  {part.platform:<14}  {paint(clean(part.note), 'dim')}"]
     count = len(part.item.inverse)
-    now = f"reads back as {section_rate(part.item.before)} now"
+    now = f"reads back as {section_text(part.item.before)} now"
     told = f"    undo {count} line{'' if count == 1 else 's'} · {now}"
     forward, inverse = _sent(part), _undo(part) if undo else []
     return [*lines, *forward, told, *inverse]

@@ -12,6 +12,7 @@ from workflows import SnmpEvidence
 from .output import Painted, clean, paint, table_lines, utc
 
 _STYLES = {"active": "good", "suspended": "warn", "terminated": "bad", "none": "dim"}
+_LIVE = ("active", "suspended")
 _NAME = 10
 
 
@@ -40,7 +41,7 @@ def _service(one: ServiceView, live: LiveView | None) -> list[str]:
     name = paint(service.service_id, "bold")
     lines = [
         f"{name}  {service.plan_code or 'no plan'}, {state}{since}{pending}",
-        _line("intended", str(one.intended) if one.service.state != "none" else "nothing"),
+        _line("intended", str(one.intended) if one.service.state in _LIVE else "nothing"),
     ]
     lines += [_observed(seen, one) for seen in (live.observed if live else one.observed)]
     if not live and not one.observed:
@@ -72,7 +73,7 @@ def _observed(seen: Observed, one: ServiceView) -> str:
     if seen.problem:
         return _line("observed", f"{seen.device}: {clean(seen.problem)}")
     same = seen.rate == one.intended
-    word = str(seen.rate) if same else paint(f"{seen.rate}, differs", "warn")
+    word = seen.text if same else paint(f"{seen.text}, differs", "warn")
     return _line("observed", f"{word}  {seen.device} {when}")
 
 
