@@ -44,6 +44,8 @@ def charged_history(
         if step.billing_from is not None:
             first = max(first, midnight(step.billing_from, zone_name))
         since = max(step.since, first)
+        if step.since < first:  # of what came before the first date, only the last state counts
+            _give_way(entries, first)
         plan_code, charge = _charge(step, plans)
         version = ""
         if plan_code:
@@ -98,8 +100,7 @@ def _put(
     ends: bool,
 ) -> None:
     """Append an entry at the instant from which it counts; what began no earlier gives way."""
-    while entries and entries[-1].since >= entry.since:
-        entries.pop()
+    _give_way(entries, entry.since + dt.timedelta(microseconds=1))
     before = entries[-1] if entries else None
     by_day = [
         each
@@ -112,8 +113,7 @@ def _put(
         if before and not entry.plan_code and _charged_to_the_end(before, plans, since, ends=ends):
             next_day = local_date(entry.since, zone_name) + dt.timedelta(days=1)
             since = midnight(next_day, zone_name)
-    while entries and entries[-1].since >= since:
-        entries.pop()
+    _give_way(entries, since)
     if entries and same_terms(entries[-1], entry):
         return
     if entries or entry.plan_code:
@@ -125,6 +125,11 @@ def _put(
                 charge=entry.charge,
             )
         )
+
+
+def _give_way(entries: list[Charged], since: dt.datetime) -> None:
+    while entries and entries[-1].since >= since:
+        entries.pop()
 
 
 def _charged_to_the_end(

@@ -145,7 +145,8 @@ def _money(money: MoneyPreview) -> list[str]:
     lines = [title]
     for line in money.lines:
         full = _amount(money, line.full_amount_minor)
-        text = f"{line.plan_code or 'billed'}  {full} x {line.numerator}/{line.denominator}"
+        what = (line.plan_code or "billed") + (" on hold" if line.charge == "hold" else "")
+        text = f"{what}  {full} x {line.numerator}/{line.denominator}"
         if len(spans) > 1:
             text += f"  {line.from_date} .. {line.until_date}"
         lines.append(f"    {line.kind:<6}  {text:<44}{_amount(money, line.amount_minor):>10}")

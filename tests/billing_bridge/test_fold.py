@@ -22,9 +22,14 @@ from billing_bridge import (
     service_payload,
     shift_payload,
 )
-from inventory import LedgerBroken, Service
+from inventory import LedgerBroken, Plan, Service
 from orchestrator.database import reading, writing
 
+BY_DAY = {
+    code: Plan(code=code, name=code, tier_code=tier, currency="EUR", exponent=2)
+    for tier, code in PLAN_OF.items()
+}
+BY_SECOND = {code: replace(plan, proration="second") for code, plan in BY_DAY.items()}
 BACK_100 = service_payload(plan="fiber-100", tier="t100", state="active")
 
 
@@ -64,11 +69,14 @@ def test_a_whole_life(engine: Engine) -> None:
         (at(30), "fiber-500", "active"),
         (at(40), "fiber-500", "terminated"),
     ]
-    charged = [(entry.since, entry.plan_code) for entry in charged_history(service, "UTC")]
+    history = charged_history(service, BY_SECOND, "UTC")
+    charged = [(entry.since, entry.plan_code) for entry in history]
     assert charged == [
         (at(0), "fiber-100"), (at(10), "fiber-500"), (at(20), ""), (at(30), "fiber-500"),
         (at(40), ""),
     ]  # fmt: skip
+    # by the day the last state of the date counts, and that is: not charged
+    assert charged_history(service, BY_DAY, "UTC") == ()
 
 
 def test_an_adopted_service_is_charged_from_the_first_date_we_bill(engine: Engine) -> None:
@@ -80,7 +88,7 @@ def test_an_adopted_service_is_charged_from_the_first_date_we_bill(engine: Engin
     service = folded(engine)
     assert service.active_since == long_ago
     assert service.billing_from == dt.date(2026, 7, 1)
-    (entry,) = charged_history(service, "Europe/Berlin")
+    (entry,) = charged_history(service, BY_DAY, "Europe/Berlin")
     assert entry.since == dt.datetime(2026, 6, 30, 22, tzinfo=dt.UTC)
 
 
