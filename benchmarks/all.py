@@ -6,6 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 
 from benchmarks.measure import Claim, show
 
@@ -21,7 +22,7 @@ def main() -> int:
     claims: list[Claim] = []
     failed = False
     for script in given.scripts or SCRIPTS:
-        print(f"benchmarks/{script}.py ...", file=sys.stderr)
+        begun = time.monotonic()
         argv = [sys.executable, "-m", f"benchmarks.{script}", "--json"]
         ended = subprocess.run(
             [*argv, "--quick"] if given.quick else argv,
@@ -31,6 +32,7 @@ def main() -> int:
         )
         claims += [Claim(**json.loads(line)) for line in ended.stdout.splitlines()]
         failed = failed or ended.returncode != 0
+        print(f"benchmarks/{script}.py: {time.monotonic() - begun:.0f} s", file=sys.stderr)
     show("benchmarks", claims, judged=not given.quick)
     return int(failed)
 

@@ -40,7 +40,7 @@ def measure(*, quick: bool) -> Iterator[Claim]:
             desk = _Desk(site=site, items=site.plan(site.isp.ids(), GOAL).items)
             bare = desk.bare(20 if quick else 500)
             ones = desk.decide(20 if quick else 500, size=1)
-            sets = desk.decide(2 if quick else 20, size=many)
+            sets = desk.decide(2 if quick else 12, size=many)
         yield Claim(what=f"{name}: bare UPDATE and INSERT", measured=_times(bare))
         yield Claim(
             what=f"{name}: decision for 1 change",

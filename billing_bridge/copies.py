@@ -67,11 +67,11 @@ def _odd(text: str, at: str, until: str | None, copies: tuple[Any, ...]) -> str:
         body, end = _parse(text)
     except ValueError:
         end = -1
-    if end != len(text):
-        return "all, it is not JSON"
+    if end != len(text) or not isinstance(body, dict):
+        return "all, it is not a JSON object"
     said = tuple(map(body.get, _NAMES, _EMPTIES))
     odd = [name for name, one, copy in zip(_NAMES, said, copies, strict=True) if one != copy]
-    if at != body["effective_at"]:
+    if at != body.get("effective_at"):
         odd.append("effective_at")
     if until != body.get("effective_until"):
         odd.append("effective_until")

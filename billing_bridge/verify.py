@@ -1,49 +1,25 @@
-"""Proving the chain: every link recomputed from the stored text, in one pass of flat memory."""
+"""Proving the chain: nothing missing, nothing altered, nothing cut off behind an anchor."""
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import lru_cache
-from struct import Struct
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from .copies import odd_copies
-from .event import Head
-from .stored import HEAD
+from inventory import DatabaseProblem
 
-_BATCH = 2_000
-_BEFORE_ALL = -(2**63)
-_POSTGRES_EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
-# The driver is asked for bytes as they are stored: decoding rows costs more than hashing them.
-# PostgreSQL sends an instant as 64 bits of microseconds.
-_QUERIES = {
-    ("sqlite", False): """
-SELECT seq, recorded_at, CAST(body AS BLOB), prev_hash, hash
-FROM billing_event WHERE seq > ? ORDER BY seq LIMIT ?""",
-    ("postgresql", False): """
-SELECT seq, timestamptz_send(recorded_at), textsend(body), prev_hash, hash
-FROM public.billing_event WHERE seq > %s ORDER BY seq LIMIT %s""",
-    ("sqlite", True): """
-SELECT seq, recorded_at, CAST(body AS BLOB), prev_hash, hash, payload_hash,
-       effective_at, effective_until, event_id, source, idempotency_key, type, schema_version,
-       account_id, service_id, service_version, change_id, price_version_id, quantity, unit,
-       amount_minor, currency, exponent, reverses_event_id, actor, reason_code
-FROM billing_event WHERE seq > ? ORDER BY seq LIMIT ?""",
-    ("postgresql", True): """
-SELECT seq, timestamptz_send(recorded_at), textsend(body), prev_hash, hash, payload_hash,
-       timestamptz_send(effective_at), timestamptz_send(effective_until), event_id, source,
-       idempotency_key, type, schema_version,
-       account_id, service_id, service_version, change_id, price_version_id, quantity, unit,
-       amount_minor, currency, exponent, reverses_event_id, actor, reason_code
-FROM public.billing_event WHERE seq > %s ORDER BY seq LIMIT %s""",
-}
+from .beside import outcome, store_of, walking
+from .event import Head
+from .stored import EVENTS, HEAD
+from .walk import BEFORE_ALL, Part, Place, Walked, place_of, walk
+
+_HEAD = select(HEAD.c.seq, HEAD.c.hash)
+_LAST = select(func.max(EVENTS.c.seq))
+_SHARE = 50_000  # events that are worth a process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,119 +35,93 @@ class VerifyReport:
     problem: str = ""
 
 
-def verify(session: Session, *, deep: bool = False, anchors: Sequence[Head] = ()) -> VerifyReport:
+def verify(
+    session: Session,
+    *,
+    deep: bool = False,
+    anchors: Sequence[Head] = (),
+    processes: int = 1,
+    share: int = _SHARE,
+) -> VerifyReport:
     """Walk the whole chain and say whether it holds; use one read transaction (one snapshot).
 
     Checked: seq 1..n without gaps, each prev_hash, each hash over the stored text, recorded_at
     never stepping back, the head row, and that the chain passes through every anchor kept outside
     the database. `deep` also compares every typed copy and payload_hash with the body.
+    `processes` above 1 lets others walk parts of at least about `share` events. They see what is
+    committed, so give it only where this transaction has written nothing. The report is the same.
     """
-    batches, instant = _source(session)
-    stored = session.connection().execute(select(HEAD.c.seq, HEAD.c.hash)).one_or_none()
-    promised = {anchor.seq: anchor.hash for anchor in anchors if anchor.seq}
-    walked = _Walked()
-    for rows in batches(deep):
-        first = walked.head.seq + 1
-        problem = _walk(walked, [row[:5] for row in rows] if deep else rows, instant)
-        good = rows[: walked.head.seq + 1 - first]
-        for seq in [seq for seq in promised if first <= seq <= walked.head.seq]:
-            if promised.pop(seq) != good[seq - first][4]:
-                return _bad(walked.head, seq, "is not the event that an anchor names")
-        for row in good if deep else ():
-            if odd := _odd_copies(row, instant):
-                return _bad(walked.head, row[0], f"copies differ from the body: {odd}")
-        if problem:
-            return _bad(walked.head, walked.head.seq + 1, problem)
-    return _end(walked.head, stored, promised)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Walked:
-    """How far the chain holds, and the newest instant as the driver sent it and as text."""
-
-    head: Head = field(default_factory=Head)
-    sent: Any = None
-    stamp: str = ""
-
-
-def _walk(walked: _Walked, rows: Sequence[tuple[Any, ...]], instant: Callable[[Any], str]) -> str:
-    """Follow the rows as far as they hold; say why the next one does not, "" = all hold."""
-    blank, place = hashlib.sha256(), Struct(">Q").pack  # a copy costs less than a new one
-    seq, previous = walked.head.seq, walked.head.hash
-    sent, stamp = walked.sent, walked.stamp
-    prefix = f"{stamp} ".encode()
-    problem = ""
-    for number, recorded, body, prev_hash, own_hash in rows:
-        if recorded != sent:  # events of one transaction share their instant
-            earlier, sent, stamp = stamp, recorded, instant(recorded)
-            prefix = f"{stamp} ".encode()
-            if stamp < earlier:
-                problem = "recorded_at steps back"
-                break
-        link = blank.copy()
-        link.update(previous + place(seq + 1) + prefix + body)
-        computed = link.digest()
-        if own_hash != computed or prev_hash != previous or number != seq + 1:
-            problem = _why(number, seq + 1, linked=prev_hash == previous)
-            break
-        seq, previous = number, computed
-    walked.head, walked.sent, walked.stamp = Head(seq=seq, hash=previous), sent, stamp
-    return problem
-
-
-def _why(number: int, expected: int, *, linked: bool) -> str:
-    if number != expected:
-        return f"seq {expected} is missing, {number} is next"
-    if not linked:
-        return "prev_hash is not the hash of the event before"
-    return "the stored text does not have the stored hash"
-
-
-def _bad(passed: Head, seq: int, problem: str) -> VerifyReport:
-    return VerifyReport(events=passed.seq, last=passed, bad_seq=seq, problem=problem)
-
-
-def _end(passed: Head, stored: Any, promised: dict[int, bytes]) -> VerifyReport:
-    if promised:
-        return _bad(
-            passed, passed.seq + 1, f"the chain ends here, but an anchor names seq {max(promised)}"
-        )
-    if stored is None:
-        return _bad(passed, passed.seq + 1, "the head row is missing")
-    if (stored.seq, bytes(stored.hash)) != (passed.seq, passed.hash):
-        return _bad(passed, passed.seq + 1, f"the chain ends here, the head names seq {stored.seq}")
-    return VerifyReport(events=passed.seq, last=passed)
-
-
-def _source(
-    session: Session,
-) -> tuple[Callable[[bool], Iterator[list[tuple[Any, ...]]]], Callable[[Any], str]]:
-    """The rows in batches, by the bare driver, and how it gives an instant as text."""
     connection = session.connection()
     dialect = connection.dialect.name
+    stored = connection.execute(_HEAD).one_or_none()
+    last: int = connection.execute(_LAST).scalar() or 0
+    named = tuple(sorted((anchor.seq, anchor.hash) for anchor in anchors if anchor.seq))
+    whole = Part(start=Place(), after=BEFORE_ALL, upto=last, deep=deep, anchors=named)
     bare: Any = connection.connection.driver_connection
-    cursor = bare.cursor() if dialect == "sqlite" else bare.cursor(binary=True)
-
-    def batches(deep: bool) -> Iterator[list[tuple[Any, ...]]]:  # noqa: FBT001
-        query = _QUERIES[dialect, deep]
-        # in a pipeline the server reads the next rows while these are hashed
-        with nullcontext() if dialect == "sqlite" else bare.pipeline():
-            cursor.execute(query, (_BEFORE_ALL, _BATCH))
-            while rows := cursor.fetchall():
-                cursor.execute(query, (rows[-1][0], _BATCH))
-                yield rows
-        cursor.close()
-
-    return batches, str if dialect == "sqlite" else _postgres_instant
-
-
-@lru_cache(maxsize=64)  # one transaction's events share theirs, and effect is mostly at once
-def _postgres_instant(sent: bytes) -> str:
-    since = dt.timedelta(microseconds=int.from_bytes(sent, "big", signed=True))
-    return (_POSTGRES_EPOCH + since).isoformat(timespec="microseconds")[:26] + "Z"
+    try:
+        walked = _walk(dialect, bare, whole, _joins(last, processes, share))
+    except connection.dialect.loaded_dbapi.Error as error:
+        said = str(error).strip().partition("\n")[0]
+        remedy = "See that the database is reachable and has room, then verify again."
+        raise DatabaseProblem("database", said, remedy) from error
+    passed = Head(seq=walked.place.seq, hash=walked.place.hash)
+    bad_seq, problem = walked.bad_seq, walked.problem
+    if not problem:
+        beyond = [seq for seq, _ in named if not 0 < seq <= passed.seq]
+        problem = _end(passed, stored, beyond)
+        bad_seq = passed.seq + 1 if problem else 0
+    return VerifyReport(events=passed.seq, last=passed, bad_seq=bad_seq, problem=problem)
 
 
-def _odd_copies(row: tuple[Any, ...], instant: Callable[[Any], str]) -> str:
-    """The names of the typed copies that are not what the body says; "" = none."""
-    until = None if row[7] is None else instant(row[7])
-    return odd_copies(row[2].decode(), row[5], instant(row[6]), until, row[8:])
+def _joins(last: int, processes: int, share: int) -> list[int]:
+    """Return the seqs after which another process goes on; none where that does not pay."""
+    others = min(processes - 1, last // share)
+    if others < 1:
+        return []
+    # this process is at work already while the others start
+    own = (last + others * share * 2 // 5) // (others + 1)
+    return [own + (last - own) * number // others for number in range(others)]
+
+
+def _walk(dialect: str, bare: Any, whole: Part, joins: Sequence[int]) -> Walked:
+    """Walk the parts side by side and hold each to the one before it."""
+    starts = [place_of(dialect, bare, seq) for seq in joins]
+    parts = _cut(whole, [start for start in starts if start])
+    with ExitStack() as stack:
+        helpers = []
+        if len(parts) > 1 and (store := store_of(dialect, bare)).address:
+            with suppress(OSError):  # no room for more processes: this one walks it all
+                helpers = stack.enter_context(walking(store, parts[1:]))
+        walked = walk(dialect, bare, parts[0])
+        for number, part in enumerate(parts[1:]):
+            if walked.problem:
+                break
+            place = walked.place
+            # a part that began elsewhere than the one before it ended proves nothing
+            found = outcome(helpers[number]) if helpers and part.start == place else None
+            walked = found or walk(dialect, bare, replace(part, start=place, after=place.seq))
+    return walked
+
+
+def _cut(whole: Part, starts: Sequence[Place]) -> list[Part]:
+    ends = [*(start.seq for start in starts), whole.upto]
+    parts = [replace(whole, upto=ends[0], anchors=_within(whole, BEFORE_ALL, ends[0]))]
+    for start, end in zip(starts, ends[1:], strict=True):
+        held = _within(whole, start.seq, end)
+        parts.append(replace(whole, start=start, after=start.seq, upto=end, anchors=held))
+    return parts
+
+
+def _within(whole: Part, after: int, upto: int) -> tuple[tuple[int, bytes], ...]:
+    return tuple(anchor for anchor in whole.anchors if after < anchor[0] <= upto)
+
+
+def _end(passed: Head, stored: Any, beyond: Sequence[int]) -> str:
+    """Say what is wrong with the end of a chain of which every link holds, "" = nothing."""
+    if beyond:
+        return f"the chain ends here, but an anchor names seq {max(beyond)}"
+    if stored is None:
+        return "the head row is missing"
+    if (stored.seq, bytes(stored.hash)) != (passed.seq, passed.hash):
+        return f"the chain ends here, the head names seq {stored.seq}"
+    return ""

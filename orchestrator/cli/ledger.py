@@ -112,6 +112,8 @@ def verify(
     hide shows against anchors kept elsewhere: --anchors with the file of `ledger anchor`, or
     --anchor with the line that a good run prints.
     """
+    import os
+
     from billing_bridge import agreeing, read_anchors
     from billing_bridge import verify as check
     from orchestrator.database import reading
@@ -119,8 +121,9 @@ def verify(
     kept = [one.head for file in anchors or () for one in read_anchors(file)]
     heads = agreeing([*kept, *(_anchor(text) for text in anchor or ())])
     deep = deep or bool(anchors)  # whoever asks for this proof asks for all of it
+    cores = len(os.sched_getaffinity(0))
     with desk.store() as (_settings, engine), reading(engine) as session:
-        report = check(session, deep=deep, anchors=heads)
+        report = check(session, deep=deep, processes=cores, anchors=heads)
     if json:
         data({**plain(report), "ok": not report.problem, "deep": deep, "anchors": len(heads)})
     elif report.problem:
