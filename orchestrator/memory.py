@@ -43,17 +43,6 @@ class Memory(Protocol):
         """Remember it; raises nothing, because a device may be waiting for its confirm."""
 
 
-class NoMemory:
-    """Remembers nothing: for stores that live no longer than this process."""
-
-    def recall(self) -> Mapping[str, Seen]:
-        """Return nothing."""
-        return {}
-
-    def keep(self, store_id: str, seen: Seen) -> None:
-        """Forget it."""
-
-
 class FileMemory:
     """A small file beside the known host keys; replaced as a whole, so that it is never half."""
 
@@ -111,11 +100,15 @@ def check_store(engine: Engine, memory: Memory) -> None:
     memory.keep(row.store_id, Seen(epoch=row.epoch, seq=head.seq, hash=head.hash.hex(), set_id=""))
 
 
-def remember(engine: Engine, memory: Memory, *, set_id: str = "", head: Head | None = None) -> None:
+def remember(
+    engine: Engine, memory: Memory | None, *, set_id: str = "", head: Head | None = None
+) -> None:
     """Remember the newest of the store, or a change set whose intent is durable by now.
 
     Where the store is away just then it is left alone: the next command remembers.
     """
+    if memory is None:
+        return
     with contextlib.suppress(DatabaseProblem), reading(engine) as session:
         row = find_store(session)
         found = head or ledger_head(session)

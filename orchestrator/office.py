@@ -18,7 +18,7 @@ from workflows import CoaReply, Crew, CrewSettings, Fence, send_coa
 from .clock import Clock, HostClock
 from .database import make_engine
 from .leases import Leases, Owner
-from .memory import FILE, FileMemory, Memory, NoMemory, check_store
+from .memory import FILE, FileMemory, Memory, check_store
 from .secrets import SecretStore
 from .settings import Settings
 
@@ -58,11 +58,12 @@ class Office:
     crew: Callable[[tuple[Device, ...], Fence], Crew]
     coa: CoaPort
     tell: Teller = field(default=silence)
-    memory: Memory = field(default_factory=NoMemory)
+    memory: Memory | None = None  # None: the store lives no longer than this process
 
     def check_store(self) -> None:
         """Raise Refused where the store was put back from a copy (D16)."""
-        check_store(self.engine, self.memory)
+        if self.memory is not None:
+            check_store(self.engine, self.memory)
 
     def leases(self, purpose: str) -> Leases:
         """Return leases (not yet taken) under an owner of their own.

@@ -68,7 +68,7 @@ def after_restore(office: Office, actor: str) -> AfterRestore:
     with writing(office.engine) as session:
         row = find_store(session)
         # above what this host has seen as well: a second copy of the same day starts lower again
-        seen = office.memory.recall().get(row.store_id)
+        seen = office.memory.recall().get(row.store_id) if office.memory else None
         row.epoch = epoch = 1 + max(row.epoch, seen.epoch if seen else 0)
         audit(session, actor, "after restore", row.store_id, f"epoch {epoch}")
     store = load_store(office)
@@ -86,9 +86,9 @@ def after_restore(office: Office, actor: str) -> AfterRestore:
         head = ledger_head(session)
         waiting = tuple(short(set_id, "s") for set_id in list_open_sets(session))
         newest = newest_set(session)
-    office.memory.keep(
-        row.store_id, Seen(epoch=epoch, seq=head.seq, hash=head.hash.hex(), set_id=newest)
-    )
+    if office.memory:
+        now = Seen(epoch=epoch, seq=head.seq, hash=head.hash.hex(), set_id=newest)
+        office.memory.keep(row.store_id, now)
     return AfterRestore(
         epoch=epoch,
         services=len(store.services),
@@ -175,19 +175,8 @@ def _item(session: Session, store: Store, service: Service, odd: list[Odd], acto
     mine = store.plans.get(service.plan_code)
     owed = _price(mine, today) if mine and service.state == "active" else 0
     named = mine or live or next(iter(store.plans.values()))
-    key = new_id()
-    order = Order(
-        order_id=key,
-        idempotency_key=key,
-        kind=_KINDS.get(service.state, "terminate"),
-        service_id=service.service_id,
-        plan_code="",
-        actor=actor,
-        reason_code="corrected",
-        reason="read after a restore",
-    )
     return PlanItem(
-        order=order,
+        order=_order(service, actor),
         account_id=account.account_id,
         address=account.address,
         service_version=service.version,
@@ -209,6 +198,20 @@ def _item(session: Session, store: Store, service: Service, odd: list[Odd], acto
         monthly_delta_minor=owed - (_price(live, today) if live else 0),
         price_version_id="",
         priced_for_date=today,
+    )
+
+
+def _order(service: Service, actor: str) -> Order:
+    key = new_id()
+    return Order(
+        order_id=key,
+        idempotency_key=key,
+        kind=_KINDS.get(service.state, "terminate"),
+        service_id=service.service_id,
+        plan_code="",
+        actor=actor,
+        reason_code="corrected",
+        reason="read after a restore",
     )
 
 
