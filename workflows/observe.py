@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import contextlib
 
-from device_templates import AccessSession, Objects, Platform, Reading, Section
-from inventory import DeviceProblem, Unreadable
+from device_templates import (
+    AccessSession,
+    Database,
+    Objects,
+    Platform,
+    Reading,
+    Section,
+    typed_objects,
+)
+from inventory import BadField, DeviceProblem, Unreadable
 
 from .participant import (
     Handle,
@@ -23,8 +31,21 @@ NOT_READ = ItemSeen(running="UNREADABLE", startup="UNREADABLE")
 
 def read_sections(wire: Wire, platform: Platform, objects: tuple[Objects, ...]) -> Reading:
     """Return what runs on the device for these objects; Unreachable or Unreadable if it cannot."""
-    replies = wire.ask(platform.read("running", objects))
-    return platform.parse("running", objects, replies)
+    return _read(wire, platform, "running", objects)
+
+
+def _read(
+    wire: Wire, platform: Platform, database: Database, objects: tuple[Objects, ...]
+) -> Reading:
+    """Ask only about objects that the platform's fields allow: their values stand in the queries.
+
+    They may come from a stored handle, and what is stored can be altered.
+    """
+    try:
+        typed = tuple(typed_objects(platform, "a stored change", one) for one in objects)
+    except BadField as bad:
+        raise Unreadable(platform.name, f"nothing was asked or sent: {bad}") from bad
+    return platform.parse(database, typed, wire.ask(platform.read(database, typed)))
 
 
 def read_sessions(
@@ -91,8 +112,7 @@ def _startup(
         # confirming is saving there: while a timer runs, a reload would bring the old text back
         armed = pending in ("OURS", "FOREIGN")
         return tuple(item.before for item in handle.items) if armed else running
-    replies = wire.ask(platform.read("startup", handle.objects()))
-    sections = platform.parse("startup", handle.objects(), replies).sections
+    sections = _read(wire, platform, "startup", handle.objects()).sections
     if len(sections) != len(handle.items):
         raise Unreadable(handle.device, "the saved configuration lacks some of our objects")
     return sections

@@ -15,13 +15,14 @@ _OPTIONS = {
     "base": "huawei_smartax",  # netmiko's device type
     "prompt_pattern": r"[>#$]",  # accounts may land at `#`, which the base class does not expect
     "config_mode": True,  # lines are sent in configuration mode, after `enable`
-    "error_pattern": r"^\s*(?:Failure:|Error:|% (?:Unknown|Parameter|Incomplete|Too many))",
+    # blanks are named: `\s` takes line ends too, and a million empty lines then take a day
+    "error_pattern": r"^[ \t]*(?:Failure:|Error:|% (?:Unknown|Parameter|Incomplete|Too many))",
     "busy": r"Failure: System is (?:busy|reading or writing flash)",
     "save": "save",  # a command; the prompt is back long before the configuration is kept
     "save_done": r"saved successfully",  # printed when it really is
     "save_timeout_s": 300,
     "drain_query": "display client",  # a command; lists who is logged in [K]
-    "drain_row": r"^\s*(?P<id>\d+)\s+(?P<user>\S+)\s+(?P<address>\S+)\s+\S.*$",
+    "drain_row": r"^[ \t]*(?P<id>\d+)[ \t]+(?P<user>\S+)[ \t]+(?P<address>\S+)[ \t]+\S.*$",
     "drain_total": r"Total\s*:\s*(?P<total>\d+)",
 }
 

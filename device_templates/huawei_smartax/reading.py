@@ -37,7 +37,7 @@ _SAVED = (
 )
 _NO_SUCH_PORT = "Failure: The service virtual port does not exist"
 _NO_PORTS = "Failure: No service virtual port can be operated"
-_REFUSED = re.compile(r"^\s*(?:Failure:|% |Error:)", re.MULTILINE)
+_REFUSED = re.compile(r"^[ \t]*(?:Failure:|% |Error:)", re.MULTILINE)
 _TABLE_ROW = re.compile(
     r"\s*(\d{1,5})\s+(off|\d{1,9})\s+(?:off|\d+)\s+(off|\d{1,9})\s+(?:off|\d+)"
     r"\s+(\d)\s+\S+\s+(\S+)\s*",

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import asyncssh
 
-from device_templates import Objects, Platform, Reading, Section
+from device_templates import Field, Objects, Platform, Reading, Section
 from device_templates.linux_tc.dead_man import dead_man
 from inventory import Unreadable
 
@@ -179,6 +179,7 @@ class FileBox:
             mechanism="dead_man",
             transport="netmiko",
             transport_options={"base": "linux"},
+            fields={"name": Field(kind="text", pattern=r"[a-z0-9-]+", help="a file's name")},
             read=self._read,
             parse=self._parse,
             target=lambda _objects, _state, rate, _before, _profiles: (

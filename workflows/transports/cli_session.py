@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 import select
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,17 +24,19 @@ from inventory import DeviceProblem, LoginRefused, Unreachable
 from workflows.participant import WireContext
 
 from . import hostkeys
+from .ssh_limits import dialled
 from .words import InDoubt, SaysNo, printable, shown
 
 MAX_ANSWER = 16 * 1024 * 1024  # characters of one answer
 LINE_S = 5  # a line without an answer for so long is in doubt: reading tells sooner than waiting
 SAVE_S = 300  # unless the platform says otherwise
-ASK_S = 60  # a long list on a slow device
+ASK_S = 60  # a page of a long list on a slow device
+WHOLE_S = 600  # all pages of it
 KEEPALIVE_S = 30
 LOOK_S = 0.01
 # what netmiko and paramiko raise when the other side does not behave
 BROKEN = (NetmikoBaseException, paramiko.SSHException, OSError, EOFError, ValueError)
-MORE = r"---- More[^\n]*----"
+MORE = r"---- More[^\n]{0,80}----"  # bounded: without, a line of these takes hours
 
 
 # Without a handler Python prints the libraries' tracebacks between our own lines.
@@ -90,34 +93,41 @@ class CliSession:
         device = self._context.device
         with hostkeys.file_for(self._context) as known_hosts:
             self._secret = self._context.resolve(device.password) if device.password.ref else ""
-            connection = self._class()(
-                host=device.host,
-                port=device.port,
-                username=device.username,
-                password=self._secret or None,
-                key_file=device.key_file or None,
-                device_type=self._options["base"],
-                ssh_strict=True,
-                system_host_keys=False,
-                alt_host_keys=True,
-                alt_key_file=known_hosts,
-                conn_timeout=self._context.timeout_s,
-                auth_timeout=self._context.timeout_s,
-                banner_timeout=self._context.timeout_s,
-                keepalive=KEEPALIVE_S,
-                auto_connect=False,
-            )
             try:
-                connection._open()  # noqa: SLF001 - what auto_connect does, but we may clean up
-                self._connection = connection
-                self._ready()
-            except BaseException as error:
-                self._connection = None
-                with contextlib.suppress(Exception):
-                    connection.disconnect()
-                if isinstance(error, (*BROKEN, InDoubt)):
-                    raise self._open_problem(error) from error
-                raise
+                with dialled(device.host, device.port, self._context.timeout_s) as socket:
+                    self._connect(known_hosts, socket)
+            except (*BROKEN, InDoubt) as error:
+                raise self._open_problem(error) from error
+
+    def _connect(self, known_hosts: str, socket: Any) -> None:
+        device = self._context.device
+        connection = self._class()(
+            host=device.host,
+            port=device.port,
+            sock=socket,
+            username=device.username,
+            password=self._secret or None,
+            key_file=device.key_file or None,
+            device_type=self._options["base"],
+            ssh_strict=True,
+            system_host_keys=False,
+            alt_host_keys=True,
+            alt_key_file=known_hosts,
+            conn_timeout=self._context.timeout_s,
+            auth_timeout=self._context.timeout_s,
+            banner_timeout=self._context.timeout_s,
+            keepalive=KEEPALIVE_S,
+            auto_connect=False,
+        )
+        try:
+            connection._open()  # noqa: SLF001 - what auto_connect does, but we may clean up
+            self._connection = connection
+            self._ready()
+        except BaseException:
+            self._connection = None
+            with contextlib.suppress(Exception):
+                connection.disconnect()
+            raise
 
     def _class(self) -> Any:
         base = CLASS_MAPPER[self._options["base"]]
@@ -210,16 +220,19 @@ class CliSession:
         prompt = rf"(?m:^{re.escape(connection.base_prompt)}[^\n]*[>#$]\s*\Z)"
         connection.write_channel(connection.normalize_cmd(command))
         connection.read_until_pattern(re.escape(command), read_timeout=LINE_S)
-        text = ""
-        while True:
-            text += connection.read_until_pattern(f"(?:{more}|{prompt})", read_timeout=wait_s)
-            if not re.search(rf"{more}\Z", text):
-                break
+        pages: list[str] = []
+        deadline = time.monotonic() + max(wait_s, WHOLE_S)
+        page = ""
+        while time.monotonic() < deadline:
+            page += connection.read_until_pattern(f"(?:{more}|{prompt})", read_timeout=wait_s)
+            asks = re.search(rf"{more}\Z", page)
+            if not asks:
+                return re.sub(prompt, "", printable("".join((*pages, page))))
+            pages.append(page[: asks.start()])
             # the next page overwrites the page prompt with blanks, which are no text either
-            text = re.sub(rf"{more}\Z", "", text)
             connection.write_channel(" ")
-            text += re.sub(r"^ {20,}", "", connection.read_until_pattern(r"(?s:.)"))
-        return re.sub(prompt, "", printable(text))
+            page = re.sub(r"^ {20,}", "", connection.read_until_pattern(r"(?s:.)"))
+        raise ReadTimeout(f"{len(pages)} pages came and no end")
 
     def _refusal(self, text: str) -> None:
         for key in ("busy", "error_pattern"):

@@ -7,7 +7,6 @@ import binascii
 import contextlib
 import hashlib
 import os
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,9 +36,11 @@ def scan(host: str, port: int, *, timeout_s: int = 15) -> HostKey:
     """Return the key that the host shows, without offering a user name; raises Unreachable."""
     import paramiko  # noqa: PLC0415 - 0.16 s that most commands do not need
 
+    from .ssh_limits import dialled  # noqa: PLC0415
+
     where = host_name(host, port)
     try:
-        with socket.create_connection((host, port), timeout=timeout_s) as connection:
+        with dialled(host, port, timeout_s) as connection:
             transport = paramiko.Transport(connection)
             try:
                 transport.start_client(timeout=timeout_s)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import ncclient.transport.session
 from jnpr.junos.exception import (
     ConnectAuthError,
     PermissionError,  # noqa: A004 - the library's name
@@ -25,41 +23,15 @@ from ncclient.transport.errors import SSHUnknownHostError
 from inventory import BadSettings, LoginRefused, Unreachable
 from workflows.participant import WireContext
 
-from . import hostkeys
+from . import hostkeys, netconf_guard
+from .ssh_limits import dialled
 from .words import InDoubt, SaysNo, shown
 
-MAX_REPLY = 64 * 1024 * 1024  # bytes of one answer; the largest configurations stay far below
 LOCK_POLL_S = 0.5
 CLOSE_S = 2  # how long a polite goodbye may take
 
-# ncclient looks at its send queue once per TICK: with its own 0.1 s every call takes 0.1 s.
-ncclient.transport.session.TICK = 0.01
-
-# Without a handler Python prints the libraries' tracebacks between our own lines.
-for _name in ("ncclient", "paramiko", "jnpr", "napalm"):
-    logging.getLogger(_name).addHandler(logging.NullHandler())
 # PyEZ says so to the person at the terminal, and then raises what we tell them ourselves.
 warnings.filterwarnings("ignore", message="An unknown exception occurred", module="jnpr")
-
-
-class Guard:
-    """Stands before ncclient's parser: an answer without end or with a DTD ends the session."""
-
-    def __init__(self, parser: Any) -> None:
-        self._parser = parser
-        self._last = b""
-        self.heard = 0
-
-    def parse(self, data: bytes) -> None:
-        """Pass the bytes on; raises InDoubt, which ncclient hands to whoever waits."""
-        self.heard += len(data)
-        if self.heard > MAX_REPLY:
-            raise InDoubt(f"the answer is longer than {MAX_REPLY} bytes")
-        seen = self._last + data
-        if b"<!DOCTYPE" in seen or b"<!ENTITY" in seen:
-            raise InDoubt("the answer brings a document type of its own")
-        self._last = data[-16:]
-        self._parser.parse(data)
 
 
 class NetconfSession:
@@ -74,7 +46,7 @@ class NetconfSession:
         self._context = context
         self._options = options
         self._driver: Any = None
-        self._guard = Guard(None)
+        self._guard: Any = None
         self._secret = ""
         self._locked = False
         self.doubted = False
@@ -112,16 +84,22 @@ class NetconfSession:
             driver.device._look_for_keys = False  # noqa: SLF001
             driver.device._allow_agent = False  # noqa: SLF001
             driver.device._conn_open_timeout = self._context.timeout_s  # noqa: SLF001
+            # PyEZ leaves its configuration out where it is given a socket, and with it our keys
+            driver.device._sshconf_lkup = lambda: str(config)  # noqa: SLF001
             self._login(driver)
-        session = driver.device._conn._session  # noqa: SLF001
-        self._guard = Guard(session.parser)
-        session.parser = self._guard
+        self._guard = driver.device._conn._session.parser  # noqa: SLF001
+        if not isinstance(self._guard, netconf_guard.Guard):
+            msg = "ncclient has made a parser of its own"
+            raise TypeError(msg)
         self._driver = driver
 
     def _login(self, driver: Any) -> None:
         device = self._context.device
         try:
-            driver.open()
+            with dialled(device.host, device.port, self._context.timeout_s) as connection:
+                driver.device._sock_fd = connection.fileno()  # noqa: SLF001 - it makes a copy
+                driver.open()
+                connection.close()
         except ConnectAuthError as error:
             raise LoginRefused(
                 device.name,
@@ -148,6 +126,7 @@ class NetconfSession:
             if not self.doubted:
                 driver.device.timeout = CLOSE_S
                 driver.device.close()
+        self._guard.stop()
         with contextlib.suppress(Exception):
             driver.device.connected = False
             driver.device._conn._session.close()  # noqa: SLF001
@@ -206,7 +185,7 @@ class NetconfSession:
         """Give the driver and sort what it raises: the device's no, or doubt."""
         if self._driver is None or self.doubted:
             raise InDoubt("the session is closed or in doubt: a new one is needed")
-        self._guard.heard = 0
+        self._guard.heard = self._guard.tags = 0
         try:
             yield self._driver
         except RpcTimeoutError as error:

@@ -29,6 +29,7 @@ _REPLY_MESSAGE, _MESSAGE_AUTHENTICATOR, _ERROR_CAUSE = 18, 80, 101
 _HEADER = 20  # code, identifier, length, authenticator
 _ATTRIBUTE = 2  # code, length
 _SIGNATURE = 16
+_MAX_VALUE = 253  # octets of an attribute (RFC 2865 section 5)
 TRIES = 3
 TIMEOUT_S = 2.0
 
@@ -84,8 +85,9 @@ def send_coa(
     """Send one CoA-Request (`action` "coa") or Disconnect-Request ("disconnect") to the NAS.
 
     The same bytes are sent up to `tries` times, `timeout_s` apart, so that the NAS can tell a
-    repetition (RFC 5080 section 2.2.2). An unreachable NAS is SILENCE. Raises BadSettings for an
-    attribute that no dictionary of the platform has, and for a missing secret or port.
+    repetition (RFC 5080 section 2.2.2). An unreachable NAS is SILENCE, and so is a
+    session whose name (the NAS gave it) fits into no request. Raises BadSettings for an attribute
+    that no dictionary of the platform has, and for a missing secret or port.
     """
     if not secret or not device.coa.port:
         raise BadSettings(
@@ -93,6 +95,8 @@ def send_coa(
             "has no CoA port or no shared secret",
             "Give both in the inventory file and import it again.",
         )
+    if max(len(name.encode()) for name in (session.acct_session_id, session.login)) > _MAX_VALUE:
+        return CoaReply(kind="SILENCE", text="the session's name is too long: nothing was sent")
     request = _request(device, secret, session, attributes, action, clock())
     try:
         return _exchange(device, secret, request, _CODES[action], tries, timeout_s)

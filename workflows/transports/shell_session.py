@@ -84,11 +84,13 @@ class ShellSession(CliSession):
             )
             text = printable(
                 connection.read_until_pattern(
-                    rf"{mark}>[0-9]+\s", read_timeout=self._context.timeout_s
+                    rf"{mark}>[0-9]{{1,3}}\s", read_timeout=self._context.timeout_s
                 )
             )
-            found = re.search(rf"{mark}<\n(.*){mark}>([0-9]+)", text, flags=re.DOTALL)
-            if found is None:
+            _, begun, rest = text.partition(f"{mark}<\n")
+            answer, _, rest = rest.partition(f"{mark}>")
+            status = re.match(r"[0-9]{1,3}(?=\s)", rest)
+            if not begun or status is None:
                 self.doubted = True
                 raise InDoubt("the answer is not between its marks")
-        return int(found[2]), found[1]
+        return int(status[0]), answer
