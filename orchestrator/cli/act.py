@@ -66,7 +66,8 @@ def act(office: Office, progress: Progress, plan: ChangePlan, ways: Ways) -> Non
     for line in outcome_lines(plan.plan_id, outcome):
         say(line)
     if ways.json:
-        data({"plan": plan_value(plan), "outcome": outcome_json(plan.plan_id, outcome)})
+        value = {"plan": plan_value(plan), "outcome": outcome_json(plan.plan_id, outcome)}
+        data(value, acted=True)
     raise typer.Exit(outcome.exit_code())
 
 

@@ -25,7 +25,7 @@ from . import (
     subscriber,
 )
 from .options import EXIT_CODES, new_group
-from .output import drop, say
+from .output import finish, say
 from .trouble import quiet, tell
 
 app = new_group(
@@ -76,12 +76,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     quiet(debug=_take_debug(sys.argv[1:])[0])
-    code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        drop(sys.stdout)
-    sys.exit(code)
+    sys.exit(finish(run(sys.argv[1:])))
 
 
 def _have_streams() -> None:

@@ -129,7 +129,7 @@ def resolve(
             raise typer.Exit(3)
         outcome = answer_exception(office, exception_id, action, desk.actor(), reason)
     if json:
-        data(outcome_json("", outcome))
+        data(outcome_json("", outcome), acted=True)
     else:
         for line in outcome_lines("", outcome):
             say(line)

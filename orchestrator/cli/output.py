@@ -33,6 +33,8 @@ class Painted:
 
 
 Cell = str | Painted
+_lost: list[str] = []  # why standard output could not be written; a reader who left is no reason
+_acted: list[bool] = []
 
 
 def show(text: str = "") -> bool:
@@ -45,8 +47,12 @@ def say(text: str = "") -> None:
     _write(sys.stderr, text)
 
 
-def data(value: object) -> None:
-    """Write one JSON document: the whole answer of a command."""
+def data(value: object, *, acted: bool = False) -> None:
+    """Write one JSON document: the whole answer of a command.
+
+    `acted` = the exit code says what became of a change: it stands even if nobody can be told.
+    """
+    _acted[:] = [acted]
     show(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
@@ -173,13 +179,41 @@ def _coloured(stream: TextIO) -> bool:
     return _is_terminal(stream)
 
 
+def draw(text: str) -> None:
+    """Write text for people as it is, at once."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError as problem:
+        _give_up(sys.stderr, problem)
+
+
+def finish(code: int) -> int:
+    """Write what is still held back; return the exit code, which tells of data that is lost."""
+    try:
+        sys.stdout.flush()
+    except OSError as problem:
+        _give_up(sys.stdout, problem)
+    if not _lost:
+        return code
+    say(f"standard output: {_lost[0]}: what was to be written there is lost")
+    return code or int(_acted != [True])
+
+
 def _write(stream: TextIO, text: str) -> bool:
     try:
         stream.write(fit(text, stream) + "\n")
-    except BrokenPipeError:
-        drop(stream)
+    except OSError as problem:
+        _give_up(stream, problem)
         return False
     return True
+
+
+def _give_up(stream: TextIO, problem: OSError) -> None:
+    """Write no more there: a full disk or a closed terminal must not stop a change halfway."""
+    if stream is sys.stdout and not isinstance(problem, BrokenPipeError):
+        _lost.append(problem.strerror or str(problem))
+    drop(stream)
 
 
 def fit(text: str, stream: TextIO) -> str:

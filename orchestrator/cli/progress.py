@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from .output import WIDTH, can_move, clean, fit, paint, say
+from .output import WIDTH, can_move, clean, draw, fit, paint, say
 
 _NAME_WIDTH = 12
 _SET = "s-"  # how the short name of a change set begins: recovery tells of one after another
@@ -64,8 +64,7 @@ class Progress:
             # a folded line takes several rows: count them, or the next drawing starts too low
             self._drawn += max(1, -(-(len(label) + len(text)) // columns))
             body += f"{label}{fit(_coloured(text), sys.stderr)}\n"
-        sys.stderr.write(f"{up}{body}")
-        sys.stderr.flush()
+        draw(f"{up}{body}")
 
 
 def _label(participant: str) -> str:
