@@ -18,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     func,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.orm import Session
@@ -44,6 +45,14 @@ _LOCKED = (
     .with_for_update()
 )
 _UPDATED = update(SERVICE).where(SERVICE.c.service_id == bindparam("the_id"))
+_UNUSED = union_all(
+    *(
+        select(table.c.code).where(
+            table.c.code.in_(bindparam(names, expanding=True)), table.c.used.is_(False)
+        )
+        for table, names in ((TIER, "tiers"), (PLAN, "plans"))
+    )
+)
 _LOOKED_AT = 2_000  # names compared with a mistyped one
 _SHOWN = 64
 
@@ -57,7 +66,7 @@ def find_service(session: Session, service_id: str) -> Service:
 
 
 def services_many(session: Session, service_ids: Sequence[str]) -> tuple[Service, ...]:
-    """Return the services in the order asked for, with two queries per thousand ids.
+    """Return the services in the order asked for, with one query per thousand ids.
 
     Raises UnknownName for the first id that is not known.
     """
@@ -102,7 +111,7 @@ def list_services(
         where += [SERVICE.c.plan_code == plan, SERVICE.c.state != "none"]
     if state:
         where.append(func.coalesce(SERVICE.c.state, "none") == state)
-    return _services(session, _service_queries(*where), {})
+    return _services(session, _service_query(*where), {})
 
 
 def password_refs(session: Session, service_ids: Sequence[str]) -> dict[str, SecretRef]:
@@ -236,36 +245,40 @@ def _attached(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return LINE.c.service_id.in_(select(ATTACHMENT.c.service_id).where(condition))
 
 
-def _service_queries(*where: ColumnElement[bool]) -> tuple[Select[Any], Select[Any]]:
-    """Return the queries for the attachments of some services, and for the services."""
-    joined = LINE.outerjoin(SERVICE, SERVICE.c.service_id == LINE.c.service_id)
-    ids = select(LINE.c.service_id).select_from(joined).where(*where)
-    columns = (SERVICE.c.plan_code, SERVICE.c.tier_code, SERVICE.c.state, SERVICE.c.version)
-    query = select(LINE, *columns, SERVICE.c.active_since, SERVICE.c.billing_from)
-    lines = query.select_from(joined).where(*where).order_by(LINE.c.service_id)
-    return select(ATTACHMENT).where(ATTACHMENT.c.service_id.in_(ids)).order_by("role"), lines
+def _service_query(*where: ColumnElement[bool]) -> Select[Any]:
+    """Return the query for some services: a row for each attachment, or one without."""
+    joined = LINE.outerjoin(SERVICE, SERVICE.c.service_id == LINE.c.service_id).outerjoin(
+        ATTACHMENT, ATTACHMENT.c.service_id == LINE.c.service_id
+    )
+    state = (SERVICE.c.plan_code, SERVICE.c.tier_code, SERVICE.c.state, SERVICE.c.version)
+    place = (ATTACHMENT.c.role, ATTACHMENT.c.device, ATTACHMENT.c.objects)
+    query = select(LINE, *state, SERVICE.c.active_since, SERVICE.c.billing_from, *place)
+    ordered = query.select_from(joined).order_by(LINE.c.service_id, ATTACHMENT.c.role)
+    return ordered.where(*where)
 
 
-_BY_ID = _service_queries(LINE.c.service_id.in_(bindparam("names", expanding=True)))
+_BY_ID = _service_query(LINE.c.service_id.in_(bindparam("names", expanding=True)))
 
 
 def _services(
-    session: Session, queries: tuple[Select[Any], Select[Any]], parameters: Mapping[str, Any]
+    session: Session, query: Select[Any], parameters: Mapping[str, Any]
 ) -> tuple[Service, ...]:
-    attached: dict[str, list[Attachment]] = defaultdict(list)
-    met, lines = queries
-    for row in session.execute(met, parameters):
-        attached[row.service_id].append(
-            Attachment(
-                service_id=row.service_id,
-                role=row.role,
-                device=row.device,
-                objects=objects_value(row.objects),
-            )
-        )
+    rows: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in session.execute(query, parameters):
+        rows[row.service_id].append(row)
+    return tuple(_service(places[0], _attachments(places)) for places in rows.values())
+
+
+def _attachments(rows: Sequence[Row[Any]]) -> tuple[Attachment, ...]:
     return tuple(
-        _service(row, tuple(attached[row.service_id]))
-        for row in session.execute(lines, parameters).all()
+        Attachment(
+            service_id=row.service_id,
+            role=row.role,
+            device=row.device,
+            objects=objects_value(row.objects),
+        )
+        for row in rows
+        if row.role is not None
     )
 
 
@@ -317,9 +330,10 @@ def _mark_used(session: Session, services: Sequence[Service]) -> None:
     tiers = {service.tier_code for service in living}
     if any(service.state == "suspended" for service in living):
         tiers.add(SUSPENDED_TIER)
-    plans = {service.plan_code for service in living}
-    for table, codes in ((TIER, tiers), (PLAN, plans)):
-        session.execute(_first_use(table), {"names": sorted(codes)})
+    named = {"tiers": sorted(tiers), "plans": sorted({service.plan_code for service in living})}
+    if session.execute(_UNUSED, named).first() is not None:  # rare: once for each
+        for table, codes in ((TIER, named["tiers"]), (PLAN, named["plans"])):
+            session.execute(_first_use(table), {"names": codes})
 
 
 @cache

@@ -19,6 +19,7 @@ from inventory import (
     Device,
     OpenChange,
     Undecided,
+    accounts_many,
     find_device,
     new_id,
     services_many,
@@ -145,7 +146,8 @@ def _compare(
     """Read every owned section under the lease; say which services' plans are stale (W10)."""
     with reading(office.engine) as session:
         services = services_many(session, [item.order.service_id for item in items])
-        refusals = stale_prices(session, items)
+        accounts = accounts_many(session, {item.account_id for item in items})
+        refusals = stale_prices(items, accounts, database_now(session))
     refusals |= {
         item.order.service_id: "the service has moved on since the plan was made: plan again"
         for service, item in zip(services, items, strict=True)

@@ -74,7 +74,7 @@ def commit_set(
     now = database_now(session)
     items = [opened.items[change.change_id] for change in opened.changes]
     accounts = accounts_many(session, {item.account_id for item in items})
-    for service_id, why in stale_prices(session, items).items():
+    for service_id, why in stale_prices(items, accounts, now).items():
         raise StalePlan(service_id, why, "Plan it again.")
     before = services_many(session, [item.order.service_id for item in items])
     tiers = {tier.code: tier for tier in list_tiers(session)}
@@ -103,10 +103,10 @@ def commit_set(
     return append(session, events, now)
 
 
-def stale_prices(session: Session, items: Sequence[PlanItem]) -> dict[str, str]:
+def stale_prices(
+    items: Sequence[PlanItem], accounts: Mapping[str, Account], now: dt.datetime
+) -> dict[str, str]:
     """Say which services' plans were priced for another local date than today, by service_id."""
-    now = database_now(session)
-    accounts = accounts_many(session, {item.account_id for item in items})
     return {
         item.order.service_id: f"was priced for {item.priced_for_date}, and that date has passed"
         for item in items
