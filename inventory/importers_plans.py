@@ -26,6 +26,7 @@ def read_plan(reader: Reader) -> tuple[str, Plan]:
     """Return a plan by its code; what is wrong is noted with the reader."""
     code = reader.code("code")
     currency = read_currency(reader)
+    suspend = reader.choice("suspend", _POLICIES, "stop") or "stop"
     allowance, fair_use, commit = (reader.child(n) for n in ("allowance", "fair_use", "commit"))
     plan = Plan(
         code=code,
@@ -42,8 +43,8 @@ def read_plan(reader: Reader) -> tuple[str, Plan]:
         month_days=_month_days(reader),
         last_day_billed=reader.flag("last_day_billed"),
         min_billable_days=reader.integer("min_billable_days", 0, 1, 0),
-        suspend=reader.choice("suspend", _POLICIES, "stop"),
-        suspend_unpaid=reader.choice("suspend_unpaid", _POLICIES, reader.text("suspend", "stop")),
+        suspend=suspend,
+        suspend_unpaid=reader.choice("suspend_unpaid", _POLICIES, suspend),
         allowance_bytes=_bytes(allowance, "include"),
         allowance_counts=allowance.choice("counts", ("down", "up", "both"), "both"),
         block_bytes=_bytes(allowance, "block"),

@@ -178,6 +178,11 @@ def test_the_present_state_does_nothing(engine: Engine, tmp_path: Path) -> None:
         ),
         ("down_mbps: 100", "down_mbps: 150", "tier t100 is 100/20 Mbit/s for services"),
         ("proration: day", "proration: second", "proration cannot change while services use"),
+        (
+            "proration: day",
+            "proration: day\n    min_billable_days: 1",
+            "min_billable_days cannot change while services use",
+        ),
         ("tier: t100", "tier: t500", "tier cannot change while services use the plan"),
         ('amount: "29.99"', 'amount: "30.00"', "the price from 2025-01-01 is known"),
         (
