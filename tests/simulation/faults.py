@@ -53,11 +53,13 @@ class Scenario:
     elsewhere: bool = False  # recovery runs on another host: it cannot see whether a worker lives
     watcher: str = ""  # "", "same host" or "elsewhere": somebody runs recovery all the time
     acts: tuple[Act, ...] = ()
+    again: bool = False  # afterwards another order, and then the first one once more, same key
 
     def text(self) -> str:
         """The scenario for people."""
         head = f"seed {self.seed}: {self.order} at {self.place}, quantum {self.quantum}"
         head += ", recovery elsewhere" if self.elsewhere else ""
+        head += ", ordered again" if self.again else ""
         return "\n  ".join([head + (f", watcher {self.watcher}" if self.watcher else ""),
                             *(act.text() for act in self.acts)])  # fmt: skip
 
@@ -65,7 +67,16 @@ class Scenario:
 # about as many edges of each kind as a change with its recovery passes
 SPAN = {"sql": 600, "commit": 100, "device": 140, "radius": 6}
 INTENT = {"sql": 90, "commit": 5, "device": 8, "radius": 1}  # little can go wrong before these
-WEIGHTS = {"junos": 5, "token": 4, "inverse": 5, "deadman": 4, "both": 4, "mixed": 3, "set3": 1}
+WEIGHTS = {
+    "junos": 4,
+    "static": 3,
+    "token": 3,
+    "inverse": 5,
+    "deadman": 4,
+    "both": 4,
+    "mixed": 3,
+    "set3": 1,
+}
 
 
 def draw(seed: int) -> Scenario:
@@ -82,6 +93,7 @@ def draw(seed: int) -> Scenario:
         elsewhere=rng.random() < 0.25,
         watcher=rng.choices(("", "same host", "elsewhere"), (6, 1, 2))[0],
         acts=acts,
+        again=rng.random() < 0.05,
     )
 
 
@@ -106,7 +118,9 @@ def _act(rng: random.Random, logins: bool) -> Act:
         what = rng.choice(WORKERS)
     else:
         what = group
-        value = rng.choice((0.0, 0.0, 30.0)) if what == "kill" else rng.choice((8.0, 25.0, 90.0))
+        value = (
+            rng.choice((0.0, 0.0, 30.0)) if what == "kill" else rng.choice((8.0, 25.0, 90.0, 400.0))
+        )
     low, high = INTENT[edge], SPAN[edge]
     shape = rng.random()
     if shape < 0.1:

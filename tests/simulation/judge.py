@@ -17,6 +17,7 @@ from .world import Online, World, access_rates
 
 OURS_NOT = (HUMAN, "timer", "reload")
 WRITES = ("line", "load", "commit", "confirm", "cancel", "save")
+RECOVERERS = "RPWX"  # processes that talk to devices for an open change only
 RATE_OF_TABLE = {index: kbps for kbps, index in TABLE_OF.items()}
 Rates = tuple[int, int, str]  # down, up, state
 
@@ -130,11 +131,28 @@ class Judge:
         for row in rows:
             self.ledger.append((row["seq"], bytes(row["hash"])))
             self.events.append(row)
+            self._well_founded(row)
             if row["change_id"]:
                 same = [e for e in self.events if e["change_id"] == row["change_id"]]
                 kinds = Counter("reversal" if e["reverses_event_id"] else e["type"] for e in same)
                 if max(kinds.values()) > 1 or len(kinds) > 3:
                     self.blame("P4", f"change {row['change_id']} posted {dict(kinds)}")
+
+    def _well_founded(self, row: Any) -> None:
+        """P13: a charge names what each device was read to give, and that is what it bills."""
+        payload = json.loads(row["body"])["payload"]
+        if row["type"] != "tier.changed" or not row["change_id"]:
+            return
+        wanted = TIERS[payload["tier"]][:2]
+        for proof in payload.get("evidence", ()):
+            seen = (int(proof["down_kbps"]), int(proof["up_kbps"]))
+            given = rates_of(
+                self.world.boxes[proof["device"]].kind,
+                self.world.boxes[proof["device"]].running,
+                row["service_id"],
+            )
+            if seen != wanted:
+                self.blame("P13", f"bills {wanted} on the strength of {seen}, really {given[:2]}")
 
     def folds(self) -> dict[str, Fold]:
         """Every service as the ledger has it."""
@@ -176,13 +194,16 @@ class Judge:
             self.recorder.add(self.world.sender, event, device=box.name, what=what)
         if not what.startswith(WRITES):
             self.last_read_s[box.name] = self.world.scheduler.now_s
-            return
+            if self.world.sender[:1] not in RECOVERERS:
+                return
         found = self._rows(
             "SELECT count(*) n, sum(c.state <> 'CLOSED') o FROM change c JOIN participant p"
             " ON p.set_id = c.set_id WHERE p.name = ?",
             box.name,
         )[0]
         if not found["n"]:
+            if not what.startswith(WRITES):
+                return
             self.blame("P2", f"{what} on {box.name} without a durable intent")
         elif not found["o"]:
             self.blame("P10", f"{what} on {box.name} after every change there was closed")
@@ -291,6 +312,18 @@ class Judge:
             " GROUP BY order_id HAVING n > 1"
         ):
             self.blame("P14", f"order {order['order_id']} has {order['n']} changes that count")
+
+    def ordered_once(self) -> None:
+        """P14: the repetition of an order has not been charged once more."""
+        service_id = self.world.place.ids()[0]
+        kinds = Counter(
+            (event["type"], json.loads(event["body"])["payload"].get("plan"))
+            for event in self.events
+            if event["service_id"] == service_id and event["change_id"]
+        )
+        for (kind, plan), count in kinds.items():
+            if count > 1 and kind != "event.reversed":
+                self.blame("P14", f"{service_id} was charged {count} times: {kind} {plan}")
 
     def _device_agrees(self, service_id: str, box: Box, fold: Fold) -> None:
         line = line_of(box.kind, service_id)

@@ -160,6 +160,7 @@ PLACES = {
     place.name: place
     for place in (
         Place(name="junos", services=(("junos-1",),), logins=True),
+        Place(name="static", services=(("junos-1",),), logins=False),
         Place(name="token", services=(("token-1",),), logins=True),
         Place(name="inverse", services=(("smartax-1",),), logins=False),
         Place(name="deadman", services=(("linux-1",),), logins=False),

@@ -16,10 +16,11 @@ from sqlmodel import SQLModel
 
 from billing_bridge import ddl
 from inventory import BandmasterError, new_id
-from orchestrator.apply import apply_plan
+from orchestrator.apply import apply_plan, load_plan
+from orchestrator.database import reading
 from orchestrator.imports import import_files
 from orchestrator.interrupt import Interrupts
-from orchestrator.plan import make_plan
+from orchestrator.plan import known_outcome, make_plan
 from orchestrator.recover import recover
 from workflows import Order
 
@@ -178,6 +179,8 @@ class _Play:
                 self._play_out()
             self._make_peace()
             self.judge.at_rest()
+            if self.scenario.again and not self.judge.violations:
+                self._order_again()
         except Hung as hung:
             self.judge.blame("P12", str(hung))
         finally:
@@ -261,6 +264,27 @@ class _Play:
         if self._open():
             recover(self.world.office(process), wait_settle=True)
 
+    def _order_again(self) -> None:
+        """Another order, then the first one's repetition: it must come to nothing (P14)."""
+        self._start("N", "host-a", partial(self._ask, _order(self._service_id(0), "down")))
+        self._play_out()
+        self._start("again", "host-a", self._ask_first)
+        self._play_out()
+        self.judge.ordered_once()
+
+    def _ask_first(self, process: Process) -> None:
+        with reading(self.world.store.engine) as session:
+            plan, _ = load_plan(session, self.plan_id)
+        self._ask(plan.items[0].order, process)
+
+    def _ask(self, order: Order, process: Process) -> None:
+        """What the command line does with an order and its key."""
+        office = self.world.office(process)
+        if not known_outcome(office, order):
+            plan = make_plan(office, (order,), skip=False)
+            apply_plan(office, Interrupts(), plan.plan_id)
+            recover(office, wait_settle=True)
+
     def _endings(self) -> Counter[str]:
         world = self.world
         with contextlib.closing(world.store.look()) as look:
@@ -309,6 +333,9 @@ class _Play:
             box = self._box(act)
             return not box.confirms
         return False
+
+    def _service_id(self, place: int) -> str:
+        return self.world.place.ids()[place]
 
     def _box(self, act: Act) -> Box:
         boxes = list(self.world.boxes.values())

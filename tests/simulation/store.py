@@ -1,17 +1,20 @@
 """The simulated database server: real SQLite under the real engine, whose statements are edges.
 
 The hooks are below SQLAlchemy, in the connection that the engine opens. A COMMIT can fail before
-it lands, land without an answer, and land or vanish later, when whoever sent it may be dead: its
-connection is then kept open, with its locks, until that moment.
+it lands, land without an answer, and land or vanish later, when whoever sent it may be dead. Such
+a transaction is kept as its statements and holds locks on what it wrote until that moment, as
+PostgreSQL would do: others read the older rows, write elsewhere, and wait where it has written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ from .scheduler import START, Killed, Process, Scheduler
 
 STATEMENT_S, COMMIT_S = 0.001, 0.004
 BUSY_S = 10.0
+LOCK_S = 2.0  # how long a row's lock is waited for
+Statement = tuple[str, Any, bool]
 QUIET = ("PRAGMA", "BEGIN ")  # not edges of their own: a transaction begins with what it does
 
 
@@ -43,7 +48,7 @@ class Store:
         self.late_s = 0.0
         self.committed: Callable[[], None] = lambda: None
         self.killed: Callable[[Process], None] = lambda _process: None
-        self.ghosts: list[Connection] = []
+        self.ghosts: list[Ghost] = []
         self.connections: list[Connection] = []
         self.engine: Engine = make_engine(f"sqlite:///{self.path}")
         self._refit()
@@ -68,8 +73,6 @@ class Store:
 
     def load(self, image: bytes, scheduler: Scheduler | None) -> None:
         """Begin with this file."""
-        for ghost in self.ghosts:
-            ghost.end(land=False)
         self.ghosts.clear()
         self.engine.dispose()
         self.connections.clear()
@@ -86,8 +89,30 @@ class Store:
     def forget(self, process: Process) -> None:
         """A process is gone: the server rolls back what it had open."""
         for connection in self.connections:
-            if connection.owner is process and not connection.ghostly:
+            if connection.owner is process:
                 connection.drop()
+
+    def come(self, ghost: Ghost) -> None:
+        """The time of a late COMMIT has come: it lands, or vanishes, as soon as nobody writes."""
+        if ghost in self.ghosts:
+            ghost.due = True
+            if self.writer is None:
+                self.free()
+
+    def free(self) -> None:
+        """Nobody writes now: what is due can land."""
+        for ghost in [each for each in self.ghosts if each.due]:
+            self.ghosts.remove(ghost)
+            if self.scheduler is not None:
+                word = "lands" if ghost.lands else "vanishes"
+                self.scheduler.tell("database", f"the late COMMIT {word}")
+            if ghost.lands:
+                with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as way:
+                    way.execute("BEGIN IMMEDIATE")
+                    for statement, parameters, many in ghost.statements:
+                        (way.executemany if many else way.execute)(statement, parameters)
+                    way.execute("COMMIT")
+                self.committed()
 
     def image(self) -> bytes:
         """The file's bytes, with everything that was committed."""
@@ -104,6 +129,31 @@ class Store:
         return connection
 
 
+@dataclass(slots=True, eq=False)
+class Ghost:
+    """A transaction whose COMMIT is on its way: what it wrote, and whether it will land."""
+
+    statements: tuple[Statement, ...]
+    lands: bool
+    due: bool = False
+    locks: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.locks = frozenset(filter(None, (lock_of(text) for text, _, _ in self.statements)))
+
+
+def lock_of(statement: str) -> str:
+    """Return the table whose rows a statement locks against others like it, "" for none."""
+    words = statement.replace('"', "").split(None, 4)
+    verb = words[0].upper()
+    table = words[1] if verb == "UPDATE" else words[2] if verb in ("INSERT", "DELETE") else ""
+    table = table.partition("(")[0]
+    if verb == "INSERT":
+        # two inserts meet on a unique key: of the decision, and of the one open change
+        return table if table in ("decision", "change", "service_order") else ""
+    return "" if table == "lease" else table  # of other devices or other owners
+
+
 class Cursor(sqlite3.Cursor):
     """A cursor whose statements are edges."""
 
@@ -114,6 +164,7 @@ class Cursor(sqlite3.Cursor):
         connection = self.connection
         connection.before(statement)
         super().execute(statement, parameters)
+        connection.note(statement, parameters, many=False)
         connection.after(statement)
         return self
 
@@ -121,7 +172,9 @@ class Cursor(sqlite3.Cursor):
         """Execute between two edges."""
         connection = self.connection
         connection.before(statement)
+        parameters = list(parameters)
         super().executemany(statement, parameters)
+        connection.note(statement, parameters, many=True)
         connection.after(statement)
         return self
 
@@ -131,12 +184,12 @@ class Connection(sqlite3.Connection):
 
     store: Store
     lost = False
-    ghostly = False
     owner: Process | None = None
 
     def fit(self, store: Store) -> None:
         """Belong to a store; its clock is the simulated one."""
         self.store = store
+        self.done: list[Statement] = []
         store.connections.append(self)
 
         def strftime(_form: str, _when: str) -> str:
@@ -168,6 +221,24 @@ class Connection(sqlite3.Connection):
         self.owner = scheduler.me().process
         scheduler.edge("sql", statement[:60])
         self._refuse(scheduler)
+        if self.store.ghosts:
+            self._wait_for_ghosts(scheduler, statement)
+
+    def note(self, statement: str, parameters: Any, *, many: bool) -> None:
+        """Remember what was written: a COMMIT that lands late does it then."""
+        if statement.startswith("BEGIN"):
+            self.done = []
+        elif statement.startswith(("INSERT", "UPDATE", "DELETE")):
+            self.done.append((statement, parameters, many))
+
+    def _wait_for_ghosts(self, scheduler: Scheduler, statement: str) -> None:
+        """Wait for the locks of a transaction whose COMMIT is still on its way."""
+        key = lock_of(statement)
+        store = self.store
+        if key and any(key in ghost.locks for ghost in store.ghosts):
+            scheduler.sleep(LOCK_S)
+            self._lose(land=False)
+            raise sqlite3.OperationalError("canceling statement due to lock timeout")
 
     def _take_write_lock(self, scheduler: Scheduler) -> None:
         self.owner = scheduler.me().process
@@ -224,6 +295,7 @@ class Connection(sqlite3.Connection):
         if self.store.writer is self:
             self.store.writer = None
             self.store.committed()
+            self.store.free()
 
     def _fail(self, fault: str, scheduler: Scheduler) -> None:
         scheduler.tell("database", f"COMMIT {fault}")
@@ -235,31 +307,16 @@ class Connection(sqlite3.Connection):
             self._unlock()
             raise sqlite3.OperationalError("database or disk is full")
         if fault in ("late", "vanish"):
-            self.lost = self.ghostly = True
-            self.store.ghosts.append(self)
-            land = fault == "late"
-            scheduler.at(scheduler.now_s + self.store.late_s, lambda: self.end(land=land))
+            ghost = Ghost(tuple(self.done), fault == "late")
+            self.store.ghosts.append(ghost)
+            self._lose(land=False)
+            scheduler.at(scheduler.now_s + self.store.late_s, lambda: self.store.come(ghost))
         else:
             self._lose(land=fault == "landed")
         if kill:
             self.store.killed(process)
             raise Killed
         raise sqlite3.OperationalError("the connection was lost")
-
-    def end(self, *, land: bool) -> None:
-        """What was left on the server comes to its end."""
-        if not self.ghostly:
-            return
-        self.ghostly = False
-        if self in self.store.ghosts:
-            self.store.ghosts.remove(self)
-        if land:
-            if self.store.scheduler is not None:
-                self.store.scheduler.tell("database", "the late COMMIT lands")
-            self._land()
-        else:
-            super().rollback()
-            self._unlock()
 
     def _lose(self, *, land: bool) -> None:
         self.lost = True
@@ -277,6 +334,7 @@ class Connection(sqlite3.Connection):
     def _unlock(self) -> None:
         if self.store.writer is self:
             self.store.writer = None
+            self.store.free()
 
     def rollback(self) -> None:
         """Roll back; what was lost has been, and a ghost is not ours any more."""
@@ -285,9 +343,7 @@ class Connection(sqlite3.Connection):
             self._unlock()
 
     def close(self) -> None:
-        """Close, unless the server still works on it."""
-        if self.ghostly:
-            return
+        """Close."""
         self._unlock()
         if self in self.store.connections:
             self.store.connections.remove(self)

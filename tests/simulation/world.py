@@ -131,7 +131,7 @@ class World:
             if login.gone:
                 return
             self.scheduler.tell(box.name, f"executes {what} late")
-            self.sender = sender
+            self.sender = f"late {sender}"
             self.heard(box, login, what)
             with contextlib.suppress(SaysNo):
                 act()

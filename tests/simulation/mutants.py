@@ -1,0 +1,496 @@
+"""`python -m tests.simulation.mutants`: each rule of the protocol is removed, and must be missed.
+
+A simulation that finds nothing proves nothing until it is seen to find what is known to be wrong.
+Each mutant replaces functions of the program by name; the run prints, as a Markdown table, how
+many seeds it took until a promise was broken. Rules that others back up are removed alone, where
+nothing may be found, and together with their backing, where something must be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest import mock
+
+from sqlalchemy import update
+from sqlmodel import Session, col
+
+from inventory import new_id
+from orchestrator import coordinator, decide, drive, journal, recover, settle
+from orchestrator.database import database_now, reading, writing
+from orchestrator.leases import Leases
+from workflows import Crew, Observation, Reply
+from workflows.participant import SENT, classify
+from workflows.transports import guard, napalm, netmiko
+
+from .__main__ import say, story
+from .faults import Act, Scenario, draw
+from .places import PLACES
+from .run import Result, shrink, theatre
+from .sessions import TokenWire
+
+Put = Callable[[object, str, object], None]
+Hunt = Callable[[int], Scenario]
+Rows = journal.ChangeRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """A rule that is taken out, and where to look for what it was good for."""
+
+    name: str
+    rule: str
+    remove: Callable[[Put], None]
+    hunt: Hunt = draw
+    backed: bool = False  # others hold its promise: nothing may be found
+
+
+def ledger_apart(put: Put) -> None:
+    """The ledger is written in a transaction of its own, after the decision's."""
+    real, held = decide.append, []
+
+    def later(_session: Session, events: Sequence[Any], now: Any) -> Any:
+        held.append((events, now))
+        return (mock.Mock(seq=0),)
+
+    def commit(trial: Any, seen: Any) -> None:
+        commit_real(trial, seen)
+        with writing(trial.office.engine) as session:
+            real(session, *held.pop())
+
+    commit_real = coordinator._Trial._commit
+    put(decide, "append", later)
+    put(coordinator._Trial, "_commit", commit)
+
+
+def decide_first(put: Put) -> None:
+    """The decision is taken on the plan's word, before any device is prepared."""
+
+    def prepare(trial: Any, handles: Any) -> Any:
+        seen = trial.crew.observe(handles, startup=False)
+        return seen, {}
+
+    put(coordinator._Trial, "prepare", prepare)
+
+
+def no_epoch(put: Put) -> None:
+    """Nobody shuts older incarnations out."""
+    for module in (settle, recover):
+        put(module, "bump_epoch", lambda _session, _set_id: None)
+
+
+def no_drain(put: Put) -> None:
+    """What an older session may still do is not waited for."""
+    for kind in (napalm.NapalmWire, netmiko.NetmikoWire):
+        put(kind, "drain", lambda _wire, _handle: SENT)
+
+
+def trust_ok(put: Put) -> None:
+    """A confirmation that was answered OK is done: nobody reads, neither before nor after."""
+    verb_real, known = Crew.verb, {}
+
+    def verb(crew: Crew, name: str, handles: Any) -> dict[str, Reply]:
+        replies = verb_real(crew, name, handles)
+        if name == "confirm":
+            known.update({each: 1 for each, reply in replies.items() if reply.verdict == "SENT"})
+        return replies
+
+    def look(office: Any, crew: Any, set_id: Any, left: Any, seen: Any) -> Any:
+        found = look_real(office, crew, set_id, left, seen)
+        for name in set(known) & set(found):
+            del known[name]
+            items = {
+                key: replace(item, running="NEW", startup="NEW")
+                for key, item in found[name].items.items()
+            }
+            found[name] = replace(found[name], pending="NONE", items=items)
+        return found
+
+    look_real = drive._look
+    put(Crew, "verb", verb)
+    put(drive, "_look", look)
+    put(napalm.NapalmWire, "_need_ours", lambda wire, _token: wire._session.lock(30))
+
+
+def no_write_ahead(put: Put) -> None:
+    """The devices are armed before the intent is durable."""
+    real = coordinator._compare
+
+    def compare(office: Any, crew: Crew, items: Any, handles: Any) -> dict[str, str]:
+        refusals = real(office, crew, items, handles)
+        if not refusals:
+            crew.verb("prepare", handles)
+        return refusals
+
+    put(coordinator, "_compare", compare)
+
+
+def no_save(put: Put) -> None:
+    """What runs is not kept for the next boot."""
+    real = drive.next_step
+
+    def step(goal: Any, seen: Observation) -> Any:
+        found = real(goal, seen)
+        return "done" if found == "save" else found
+
+    put(drive, "next_step", step)
+
+
+def coa_first(put: Put) -> None:
+    """The live session is raised before the decision."""
+    real = coordinator._Trial.decide
+
+    def decide_it(trial: Any, seen: Any, refusals: Any) -> str:
+        with reading(trial.office.engine) as session:
+            opened = journal.load_set(session, trial.set_id)
+            devices = coordinator.devices_of(session, tuple(opened.items.values()))
+        tasks = tuple(
+            task
+            for change in opened.changes
+            for task in settle.live_task(
+                change.change_id, opened.items[change.change_id], back=False
+            )
+        )
+        if tasks and not refusals:
+            settle.drive_sessions(trial.office, trial.crew, trial.set_id, devices, tasks)
+        return real(trial, seen, refusals)
+
+    put(coordinator._Trial, "decide", decide_it)
+
+
+def no_lease(put: Put) -> None:
+    """Nobody asks whether somebody else drives the device."""
+    put(Leases, "acquire", lambda _leases, _devices, **_more: None)
+    put(Leases, "start_renewing", lambda _leases: None)
+    put(Leases, "fence", lambda _leases: None)
+    put(Leases, "release", lambda _leases: None)
+
+
+def posts_what_is_seen(put: Put) -> None:
+    """Recovery bills what the device shows, whatever was decided."""
+    real = settle._decided
+
+    def decided(office: Any, set_id: str, refusals: Any) -> str:
+        with writing(office.engine) as session:
+            opened = journal.load_set(session, set_id)
+            if "died" in str(refusals) and not journal.find_verdict(session, set_id):
+                bill_what_is_seen(session, opened)
+        return real(office, set_id, refusals)
+
+    put(settle, "_decided", decided)
+
+
+def bill_what_is_seen(session: Session, opened: journal.OpenSet) -> None:
+    """Post every change of the set, without a decision."""
+    now = database_now(session)
+    orders = journal.list_orders(session, opened)
+    plans = {plan.code: plan for plan in decide.list_plans(session)}
+    for change in opened.changes:
+        item = opened.items[change.change_id]
+        service = decide.services_many(session, [change.service_id])[0]
+        accounts = decide.accounts_many(session, {item.account_id})
+        after = decide._after(service, item, now, accounts[item.account_id])
+        decide.keep_services(session, [(service, after)])
+        decide.write_radius(session, [item], {}, back=False)
+        event = decide._event(plans, orders[change.order_id], change, item, after, {})
+        decide.append(session, [event], now)
+
+
+def key_not_unique(put: Put) -> None:
+    """The caller's key is not looked up, and may be there twice."""
+
+    def row(session: Any, _known: Any, order: Any, plan_id: str, now: Any) -> Any:
+        key = new_id()
+        fresh = replace(order, idempotency_key=key, order_id=key)
+        return real(session, None, fresh, plan_id, now)
+
+    real = journal.order_row
+    put(coordinator, "order_row", row)
+
+
+def no_compare(put: Put) -> None:
+    """What stands on the device is overwritten without a look."""
+
+    def expect(wire: Any, platform: Any, handle: Any, allowed: Any) -> Any:
+        found = guard.read_sections(wire, platform, handle.objects()).sections
+        seen = {
+            classify(item.before, item.after, section)
+            for item, section in zip(handle.items, found, strict=True)
+        }
+        return seen.pop() if len(seen) == 1 and seen <= allowed else "MIXED"
+
+    def step(goal: Any, seen: Observation) -> Any:
+        found = real(goal, seen)
+        return ("prepare" if goal == "NEW" else "abort") if found == "foreign section" else found
+
+    real = drive.next_step
+    put(guard, "expect", expect)
+    put(drive, "next_step", step)
+
+
+def no_abort_row(put: Put) -> None:
+    """An abort is the absence of a COMMIT when somebody looked."""
+
+    def abort(session: Session, opened: journal.OpenSet, _refusals: Any) -> None:
+        session.execute(
+            update(Rows).where(col(Rows.set_id) == opened.set_id).values(state="ABORTED")
+        )
+
+    def verdict(session: Session, set_id: str) -> str:
+        found = real(session, set_id)
+        states = {change.state for change in journal.load_set(session, set_id).changes}
+        return "ABORT" if states == {"ABORTED"} else found
+
+    real = journal.find_verdict
+    put(settle, "abort_set", abort)
+    put(settle, "find_verdict", verdict)
+    put(recover, "find_verdict", verdict)
+
+
+def any_goal(put: Put) -> None:
+    """A pass closes whatever goal stands at its end, not the one it has read."""
+    real = settle._close
+
+    def close(session: Session, opened: Any, change: Any, now: Any, *, excused: bool) -> None:
+        stands = session.get_one(Rows, change.change_id, populate_existing=True)
+        real(session, opened, stands, now, excused=excused)
+
+    put(settle, "_close", close)
+
+
+def no_compare_and_set(put: Put) -> None:
+    """States are written without a look at the state before; the epoch still is compared."""
+
+    def moved(session: Session, change_ids: Any, epoch: int, _was: str, **values: Any) -> None:
+        result: Any = session.execute(
+            update(Rows)
+            .where(col(Rows.change_id).in_(change_ids), col(Rows.epoch) == epoch)
+            .values(**values)
+        )
+        if result.rowcount != len(change_ids):
+            raise journal.EpochLostError("change set", "another worker has taken it over", "")
+
+    put(settle, "move", moved)
+
+
+def both(*removals: Callable[[Put], None]) -> Callable[[Put], None]:
+    """Several rules at once."""
+
+    def remove(put: Put) -> None:
+        for each in removals:
+            each(put)
+
+    return remove
+
+
+# --- where to look
+
+
+def at_places(*names: str) -> Hunt:
+    """The usual seeds, at these places only."""
+
+    def hunt(seed: int) -> Scenario:
+        return replace(draw(seed), place=names[seed % len(names)])
+
+    return hunt
+
+
+def again(seed: int) -> Scenario:
+    """Orders that are repeated."""
+    return replace(draw(seed), again=True, order="up", acts=())
+
+
+def sleepers(seed: int) -> Scenario:
+    """A worker dies, or a request of it goes astray; another one sleeps, with others around."""
+    rng = random.Random(seed)  # noqa: S311
+    acts = [
+        Act("device", rng.randint(10, 60), rng.choice(("kill", "lost", "unanswered", "late"))),
+        Act(rng.choice(("device", "sql", "commit")), rng.randint(10, 200), "stop", 400.0),
+    ]
+    if rng.random() < 0.5:
+        acts.append(Act("device", rng.randint(20, 90), "reload", 3.0, rng.randrange(2)))
+    return Scenario(
+        seed=seed,
+        place=rng.choice(("static", "inverse", "deadman", "both", "mixed")),
+        order="up",
+        quantum=rng.choice((1, 10, 1_000_000)),
+        elsewhere=rng.random() < 0.5,
+        watcher=rng.choice(("", "elsewhere")),
+        acts=tuple(acts),
+    )
+
+
+def dozing_confirm(seed: int) -> Scenario:
+    """Killed around the decision; whoever recovers sleeps in a request for longer than a timer."""
+    rng = random.Random(seed)  # noqa: S311
+    return Scenario(
+        seed=seed,
+        place="static",
+        order="up",
+        acts=(
+            Act("device", rng.randint(16, 32), "kill"),
+            Act("device", rng.randint(20, 60), "stop", 400.0),
+        ),
+    )
+
+
+def late_commits(seed: int) -> Scenario:
+    """COMMITs that land late, in the hands of who takes over."""
+    rng = random.Random(seed)  # noqa: S311
+    return Scenario(
+        seed=seed,
+        place=rng.choice(("static", "inverse", "deadman", "mixed")),
+        order="up",
+        acts=(
+            Act(
+                "commit", rng.randint(5, 25), "late+kill", rng.choice((0.01, 0.02, 0.05, 0.3, 2.0))
+            ),
+        ),
+    )
+
+
+def late_or_asleep(seed: int) -> Scenario:
+    """One of the two, in turn."""
+    return late_commits(seed) if seed % 2 else sleepers(seed)
+
+
+MUTANTS = (
+    Mutant(name="ledger in a second transaction", rule="one transaction", remove=ledger_apart),
+    Mutant(name="decide before prepare", rule="prepare, read, decide", remove=decide_first),
+    Mutant(name="no epoch", rule="W7", remove=no_epoch, hunt=late_or_asleep),
+    Mutant(name="no drain", rule="W4", remove=no_drain),
+    Mutant(name="trust the OK reply", rule="W5", remove=trust_ok, hunt=dozing_confirm),
+    Mutant(name="no write-ahead intent", rule="W1", remove=no_write_ahead),
+    Mutant(name="no save", rule="W6", remove=no_save, hunt=at_places("inverse", "deadman")),
+    Mutant(name="CoA before the decision", rule="W2", remove=coa_first, hunt=at_places("junos")),
+    Mutant(name="no lease", rule="W12, W13", remove=no_lease, hunt=sleepers),
+    Mutant(name="recovery posts what it sees", rule="W8", remove=posts_what_is_seen),
+    Mutant(name="key not unique", rule="W16", remove=key_not_unique, hunt=again),
+    Mutant(name="no compare before write", rule="W10", remove=no_compare),
+    Mutant(name="no abort row", rule="W8", remove=no_abort_row, hunt=late_commits, backed=True),
+    Mutant(name="any goal", rule="W9", remove=any_goal, hunt=late_or_asleep, backed=True),
+    Mutant(
+        name="no compare-and-set",
+        rule="W9",
+        remove=no_compare_and_set,
+        hunt=late_or_asleep,
+        backed=True,
+    ),
+    Mutant(
+        name="no abort row, no epoch",
+        rule="W8, W7",
+        remove=both(no_abort_row, no_epoch),
+        hunt=late_commits,
+    ),
+    Mutant(
+        name="any goal, no epoch",
+        rule="W9, W7",
+        remove=both(any_goal, no_epoch),
+        hunt=late_or_asleep,
+    ),
+    Mutant(
+        name="no compare-and-set, no epoch",
+        rule="W9, W7",
+        remove=both(no_compare_and_set, no_epoch),
+        hunt=late_or_asleep,
+    ),
+)
+LIMIT = 4_000  # seeds until a mutant counts as not found
+BACKED = 300  # seeds that must find nothing where others hold the promise
+
+
+@contextlib.contextmanager
+def removed(mutant: Mutant) -> Iterator[None]:
+    """The program without the rule."""
+    with contextlib.ExitStack() as stack:
+
+        def put(owner: object, name: str, value: object) -> None:
+            stack.enter_context(mock.patch.object(owner, name, value))
+
+        mutant.remove(put)
+        yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What became of a mutant."""
+
+    name: str
+    seeds: int
+    promise: str  # "" = nothing was found
+    story: str
+    took_s: float
+
+    def row(self, mutant: Mutant) -> str:
+        """A row of the table."""
+        what = self.promise or ("no violation, backed up" if mutant.backed else "**NOT FOUND**")
+        return f"| {mutant.name} | {mutant.rule} | {what} | {self.seeds} |"
+
+
+def look_for(number: int) -> Found:
+    """Play the hunt's seeds until a promise is broken."""
+    mutant = MUTANTS[number]
+    began = time.monotonic()
+    limit = BACKED if mutant.backed else LIMIT
+    with theatre() as stage:
+        for name in PLACES:  # prepared by the whole program
+            stage.prepared(PLACES[name], "up")
+        with removed(mutant):
+            for seed in range(1, limit + 1):
+                result = stage.play(mutant.hunt(seed))
+                if seed % 20 == 0:
+                    stage.sweep()
+                if result.violations:
+                    small: Result = shrink(stage.play, result)
+                    took_s = time.monotonic() - began
+                    return Found(
+                        name=mutant.name,
+                        seeds=seed,
+                        promise=result.promise,
+                        story=story(small),
+                        took_s=took_s,
+                    )
+    took_s = time.monotonic() - began
+    return Found(name=mutant.name, seeds=limit, promise="", story="", took_s=took_s)
+
+
+def main() -> int:
+    """Remove every rule; 1 = one was not missed, or one that is backed up was."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants")
+    parser.add_argument("names", nargs="*", help="only mutants whose name holds one of these")
+    parser.add_argument("--stories", action="store_true", help="tell the shrunk stories")
+    given = parser.parse_args()
+    chosen = [
+        number
+        for number, mutant in enumerate(MUTANTS)
+        if not given.names or any(name in mutant.name for name in given.names)
+    ]
+    wrong = 0
+    rows: dict[int, str] = {}
+    context = multiprocessing.get_context("fork")
+    with context.Pool(os.cpu_count(), maxtasksperchild=1) as pool:
+        for number, found in zip(chosen, pool.imap(look_for, chosen), strict=True):
+            mutant = MUTANTS[number]
+            rows[number] = found.row(mutant)
+            wrong += bool(found.promise) == mutant.backed
+            say(f"{rows[number]} {found.took_s:.0f} s")
+            if given.stories and found.story:
+                say(found.story)
+    say("\n| rule removed | rule | broken promise | seeds |\n|---|---|---|---|")
+    for number in chosen:
+        say(rows[number])
+    return wrong > 0
+
+
+_: Mapping[str, object] = {"token": TokenWire}
+
+if __name__ == "__main__":
+    sys.exit(main())
