@@ -26,7 +26,14 @@ from inventory import (
 )
 from workflows import Crew, Handle, Observation, PlanItem, Reply, item_json
 
-from .database import LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS, database_now, reading, writing
+from .database import (
+    LOCK_TIMEOUT_MS,
+    STATEMENT_TIMEOUT_MS,
+    GivenUp,
+    database_now,
+    reading,
+    writing,
+)
 from .decide import commit_set, stale_prices
 from .drive import note_observations, note_replies, rates_text
 from .evidence import note_evidence
@@ -47,6 +54,7 @@ from .rows import ChangeRow, SetRow
 from .settle import ensure_decided, settle, take_passwords
 
 ARMED = ("native_confirm", "dead_man")
+COMMIT_TRIES = 3  # of a decision that the database gives up: each within the statement's timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,9 +313,17 @@ class _Trial:
             opened = load_set(session, self.set_id)
             passwords = take_passwords(self.office, session, opened)
             evidence = _evidence(opened, seen, database_now(session))
-        with writing(self.office.engine) as session:
-            events = commit_set(session, opened, evidence, passwords)
-            note(session, self.set_id, "decision", verdict="COMMIT", seq=events[-1].seq)
+        for left in reversed(range(COMMIT_TRIES)):
+            try:
+                with writing(self.office.engine) as session:
+                    events = commit_set(session, opened, evidence, passwords)
+                    note(session, self.set_id, "decision", verdict="COMMIT", seq=events[-1].seq)
+                break
+            except GivenUp:
+                # only this transaction is to be done again, while there is time to confirm it
+                if not left:
+                    raise
+                self.crew.may_send()
         newest = Head(seq=events[-1].seq, hash=events[-1].hash)
         remember(self.office.engine, self.office.memory, head=newest)
 

@@ -22,6 +22,7 @@ LOCK_TIMEOUT_MS = 2_000
 IDLE_TIMEOUT_MS = (
     10_000  # a machine that is suspended inside a transaction must not stop all others
 )
+_GIVEN_UP = {"40001", "40P01"}  # serialization failure, deadlock: all of it was rolled back
 _FORMS = "Use sqlite:///FILE or postgresql://USER@HOST/NAME."
 _SECRET_OPTIONS = {"password", "sslpassword"}
 
@@ -30,6 +31,10 @@ _LIMITS = text(
     f" set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),"
     f" set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true)"
 )
+
+
+class GivenUp(DatabaseProblem):
+    """The database gave this transaction up for another one's sake: nothing of it was kept."""
 
 
 def make_engine(url: str) -> Engine:
@@ -121,7 +126,9 @@ def named_problems() -> Iterator[None]:
         yield
     except OperationalError as error:
         said = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
-        raise DatabaseProblem("database", said, _remedy(said)) from error
+        given_up = getattr(error.orig, "sqlstate", "") in _GIVEN_UP
+        kind = GivenUp if given_up else DatabaseProblem
+        raise kind("database", said, _remedy(said)) from error
     except DBAPIError as error:
         if type(error) is DatabaseError:  # SQLite of a file that holds something else
             raise DatabaseProblem("database", str(error.orig), _remedy("not a database")) from error

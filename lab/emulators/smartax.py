@@ -36,6 +36,7 @@ class SmartAx:
             "logout": self._logout,
             "set": self._set,
             "advance": self._advance,
+            "rename": self._rename,
         }
 
     async def start(self) -> None:
@@ -54,7 +55,8 @@ class SmartAx:
         dump; log [since]; fault verb kind [arg count skip]; clear; reload (boots the saved
         configuration); die, revive; edit lines [user]: a human's configuration lines, answered
         with what was printed; save (at once); login user [address]: a human's session, answered
-        with its id; logout id; set KNOB=VALUE...; advance seconds: move the device's clock.
+        with its id; logout id; set KNOB=VALUE...; advance seconds: move the device's clock;
+        rename name: a human gives the device another name, which every prompt shows from then on.
         """
         if do not in self._verbs:
             raise ValueError(f"a SmartAX does not know {do!r}; known: {', '.join(self._verbs)}")
@@ -123,6 +125,10 @@ class SmartAx:
     def _advance(self, args: Json) -> Json:
         self.device.clock.advance(float(args.get("seconds", 0)))
         return {"now_s": self.device.clock.now_s()}
+
+    def _rename(self, args: Json) -> Json:
+        self.device.hostname = str(args["name"])
+        return {}
 
     def _human(self, args: Json) -> Shell:
         """A session without a wire: nothing can be shown to it, and nothing has to be cut."""

@@ -1,0 +1,1 @@
+"""The fault matrix of the commit protocol, row by row."""
