@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,8 +19,12 @@ from .words import InDoubt, SaysNo
 
 LOCK_WAIT_S = 30  # how long a person's lock is waited for
 DRAIN_WAIT_S = 60  # how long an older session of ours may take to end
+YIELD_S = 5  # how long it may take before it is ended
 T = TypeVar("T")
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
+# what a refused lock says of its holder: a NETCONF session has no terminal's name, and its
+# session-id is its pid [K]
+_HOLDER = re.compile(r"locked by:\s*(\S+)\s+([^()]*)\(pid (\d+)\)")
 
 
 def connect(context: WireContext, platform: Platform) -> NapalmWire:
@@ -121,10 +126,24 @@ class NapalmWire:
         return SENT
 
     def drain(self, handle: Handle) -> Reply:
-        """Obtain the exclusive lock: an older session that could still act would hold it."""
+        """Obtain the exclusive lock: an older session that could still act would hold it.
+
+        Whoever drains holds the device's lease, so a NETCONF session of our user that keeps the
+        lock belongs to a worker that may send no more: it is ended. What it has left pending may
+        go back at once, and is read afterwards. Nobody else's session is touched (W4).
+        """
         _ = handle
 
         def act() -> Reply:
+            try:
+                self._session.lock(YIELD_S)
+            except SaysNo as no:
+                older = self._older(str(no))
+                if older:
+                    with contextlib.suppress(SaysNo):  # it may have ended by itself
+                        self._session.call("kill-session", session_id=older)
+            else:
+                return SENT
             try:
                 self._session.lock(DRAIN_WAIT_S)
             except SaysNo as no:
@@ -132,6 +151,13 @@ class NapalmWire:
             return SENT
 
         return self._attempt(act)
+
+    def _older(self, said: str) -> str:
+        """Return the id of our user's session that holds the lock, "" where it is no such one."""
+        found = _HOLDER.search(said)
+        if found is None or found[1] != self._context.device.username:
+            return ""
+        return "" if set(found[2].split()) - {"terminal", "netconf"} else found[3]
 
     def send_profiles(self, lines: tuple[str, ...]) -> Reply:
         """Commit profile lines for good; refused while anybody's timer runs."""
