@@ -25,7 +25,7 @@ from tests.orchestrator.field import PATIENCE_S, Ended, Field
 
 ONE, TWO = "svc-1001", "svc-1003"  # both on the first OLT
 OLT, BNG = "olt-fra-1", "bng-fra-1"
-QUICK = {"lease_ttl_s": 2, "lease_renew_s": 1, "takeover_s": 3}
+QUICK = {"lease_ttl_s": 10, "lease_renew_s": 1, "takeover_s": 12}
 SLOW_S = 600  # device seconds, which pass when a test says so
 
 
