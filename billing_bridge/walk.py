@@ -85,7 +85,7 @@ def walk(dialect: str, bare: Any, part: Part) -> Walked:
     place = part.start
     for rows in _rows(dialect, bare, part):
         before = place
-        place, problem = _follow(before, rows, instant)
+        place, problem = _follow(before, [row[:5] for row in rows] if part.deep else rows, instant)
         good = rows[: place.seq - before.seq]
         found = [(place.seq + 1, problem)] if problem else []
         found += _off_anchor(good, before.seq, part.anchors)
@@ -116,21 +116,21 @@ def _follow(start: Place, rows: Sequence[Row], instant: Callable[[Any], str]) ->
     sent: Any = None
     prefix = b""
     problem = ""
-    for row in rows:
-        if row[1] != sent:  # events of one transaction share their instant
-            sent = row[1]
+    for number, recorded, body, prev_hash, own_hash in rows:
+        if recorded != sent:  # events of one transaction share their instant
+            sent = recorded
             earlier, stamp = stamp, instant(sent)
             prefix = f"{stamp} ".encode()
             if stamp < earlier:
                 problem, stamp = "recorded_at steps back", earlier
                 break
         link = blank.copy()
-        link.update(previous + number_bytes(seq + 1) + prefix + (row[2] or b""))
+        link.update(previous + number_bytes(seq + 1) + prefix + (body or b""))
         computed = link.digest()
-        if row[4] != computed or row[3] != previous or row[0] != seq + 1:
-            problem = _why(row[0], seq + 1, linked=row[3] == previous)
+        if own_hash != computed or prev_hash != previous or number != seq + 1:
+            problem = _why(number, seq + 1, linked=prev_hash == previous)
             break
-        seq, previous = row[0], computed
+        seq, previous = number, computed
     return Place(seq=seq, hash=previous, stamp=stamp), problem
 
 
