@@ -63,6 +63,7 @@ class HostileHost:
         self.passwords: list[str] = []
         self.keys: list[str] = []
         self.connections: list[asyncssh.SSHServerConnection] = []
+        self.heard: list[str] = []  # lines of shell()
         self.poured = False  # whether anybody came as far as the payload
         self._talk = talk
         self._key = asyncssh.generate_private_key(kind)
@@ -216,6 +217,7 @@ def shell(trigger: str, payload: Callable[[str], Iterable[bytes]]) -> Talk:
         asked = ""
         async for line in _lines(process, b"\n"):
             asked += f"{line}\n"
+            host.heard.append(line)
             if found := re.search(r"echo ([0-9a-f]{16})'>'", line):
                 mark = found[1]
                 if trigger in asked:
