@@ -13,6 +13,7 @@ from .fold import FoldedService, Step
 from .proration import midnight
 
 Charge = Literal["service", "hold"]
+_EVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +40,10 @@ def charged_history(
     """
     entries: list[Charged] = []
     terms = ("", "")  # the plan charged last, and the price version it had
-    first = dt.datetime.min.replace(tzinfo=dt.UTC)
+    first = _EVER
     for step in service.history:
         if step.billing_from is not None:
-            first = max(first, midnight(step.billing_from, zone_name))
+            first = midnight(step.billing_from, zone_name)
         since = max(step.since, first)
         if step.since < first:  # of what came before the first date, only the last state counts
             _give_way(entries, first)
@@ -109,10 +110,10 @@ def _put(
     ]
     since = entry.since
     if by_day:
-        since = midnight(local_date(entry.since, zone_name), zone_name)
+        date = local_date(entry.since, zone_name)
+        since = midnight(date, zone_name)
         if before and not entry.plan_code and _charged_to_the_end(before, plans, since, ends=ends):
-            next_day = local_date(entry.since, zone_name) + dt.timedelta(days=1)
-            since = midnight(next_day, zone_name)
+            since = midnight(date + dt.timedelta(days=1), zone_name)
     _give_way(entries, since)
     if entries and same_terms(entries[-1], entry):
         return

@@ -47,7 +47,8 @@ class Rater:
 
     def __init__(self, plans: Mapping[str, Plan]) -> None:
         self._plans = plans
-        self._whole: dict[tuple[str, Charge, str, int, int, str], PricedLine] = {}
+        # whole periods by their first mark, for each way in which one can be charged
+        self._whole: dict[tuple[str, Charge, str, str, int], dict[int, PricedLine]] = {}
 
     def service(
         self, service: FoldedService, account: Account, span: Period
@@ -79,12 +80,8 @@ class Rater:
                 plan.month_days,
                 account.time_zone,
             )
-            for measure in measures:
-                lines += [
-                    self._line(plan, stretch, measure, account.time_zone)
-                    for stretch in stretches
-                    if stretch[0] < measure.until and stretch[1] > measure.start
-                ]
+            for stretch in stretches:
+                lines += self._lines(plan, stretch, measures, account)
         if len(codes) > 1:
             lines.sort(key=lambda line: (line.since, line.plan_code))
         return tuple(lines)
@@ -96,23 +93,29 @@ class Rater:
         plan = find_plan(self._plans, plan_code)
         measure = scale(period, plan.proration, plan.month_days, zone_name)
         return tuple(
-            self._line(plan, stretch, measure, zone_name)
+            _priced(plan, stretch, measure, zone_name)
             for stretch in _stretches(history, plan, zone_name)
             if stretch[0] < measure.until and stretch[1] > measure.start
         )
 
-    def _line(self, plan: Plan, stretch: _Stretch, measure: Scale, zone_name: str) -> PricedLine:
+    def _lines(
+        self, plan: Plan, stretch: _Stretch, measures: Sequence[Scale], account: Account
+    ) -> list[PricedLine]:
         start, until, entry = stretch
-        if start > measure.start or until < measure.until:
-            start, until = max(start, measure.start), min(until, measure.until)
-            return _priced(plan, (start, until, entry), measure, zone_name)
-        pinned = entry.price_version_id
-        key = (plan.code, entry.charge, pinned, measure.start, measure.until, zone_name)
-        line = self._whole.get(key)
-        if line is None:
-            whole = (measure.start, measure.until, entry)
-            line = self._whole[key] = _priced(plan, whole, measure, zone_name)
-        return line
+        zone_name = account.time_zone
+        key = (plan.code, entry.charge, entry.price_version_id, zone_name, account.cycle_day)
+        whole = self._whole.setdefault(key, {})
+        lines: list[PricedLine] = []
+        for measure in measures:
+            first, end = measure.start, measure.until
+            if start <= first and until >= end:
+                line = whole.get(first)
+                if line is None:
+                    line = whole[first] = _priced(plan, stretch, measure, zone_name)
+                lines.append(line)
+            elif start < end and until > first:
+                lines.append(_priced(plan, stretch, measure, zone_name))
+        return lines
 
 
 def price_history(
@@ -147,7 +150,9 @@ def _stretches(history: Sequence[Charged], plan: Plan, zone_name: str) -> list[_
 
 
 def _priced(plan: Plan, stretch: _Stretch, measure: Scale, zone_name: str) -> PricedLine:
+    """Return the line of that part of a stretch which lies in the period."""
     start, end, entry = stretch
+    start, end = max(start, measure.start), min(end, measure.until)
     since, until = (_instant(mark, plan.proration, zone_name) for mark in (start, end))
     price = _price(plan, entry, measure.period, local_date(since, zone_name))
     full = price.hold_minor if entry.charge == "hold" else price.amount_minor

@@ -9,6 +9,7 @@ import datetime as dt
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
@@ -90,8 +91,8 @@ class Life:
             billing_from=starts[-1].billing_from if starts else None,
         )
 
-    def does(self, kind: str, plan_code: str, reason: str) -> None:
-        """Do it now, and post it."""
+    def does(self, kind: str, plan_code: str, reason: str, free_days: int = 0) -> None:
+        """Do it now, and post it; what begins is billed from `free_days` later on."""
         if kind == "reverse":
             gone = self.acts.pop()
             self._post("event.reversed", reverses_event_id=gone.event_id)
@@ -113,7 +114,7 @@ class Life:
                 plan_code=used,
                 version=plan.price_on(today).price_version_id if pinned else "",
                 reason=reason,
-                billing_from=today if kind == "activate" else None,
+                billing_from=today + free_days * DAY if kind == "activate" else None,
             )
             self.acts.append(act)
             self._post(KINDS[kind], act=act)
@@ -158,10 +159,16 @@ class Life:
         )
 
     def charged(self) -> list[tuple[dt.datetime, Act, Terms | None]]:
-        """What each act makes of the charges, nothing before the first date billed."""
+        """What each act makes of the charges, and when; nothing before the first date billed."""
         told: list[tuple[dt.datetime, Act, Terms | None]] = []
         used, version = "", ""
+        first = dt.datetime.min.replace(tzinfo=dt.UTC)
         for act in self.acts:
+            if act.billing_from:
+                clock = dt.datetime.combine(
+                    act.billing_from, dt.time(), ZoneInfo(self.account.time_zone)
+                )
+                first = clock.astimezone(dt.UTC)
             plan = self.plans[act.plan_code]
             terms: Terms | None = None
             policy = plan.suspend_unpaid if act.reason == "non_payment" else plan.suspend
@@ -170,25 +177,28 @@ class Life:
                 used = act.plan_code
                 hold = act.state == "suspended" and policy == "hold_fee"
                 terms = (used, version, "hold" if hold else "service")
-            told.append((act.since, act, terms))
+            if act.since < first:  # not billed yet: only what it has become by then counts
+                told = [each for each in told if each[0] < first]
+            since = max(act.since, first)
+            told = [each for each in told if each[0] <= since]  # it never came to that
+            told.append((since, act, terms))
         return told
 
     def dates_charged(self) -> dict[dt.date, Terms]:
         """Which plan each local date is charged by, told one date after the other."""
         found: dict[dt.date, Terms] = {}
-        told = self.charged()
         zone = self.account.time_zone
-        first = min((local_date(since, zone) for since, _, _ in told), default=dt.date.min)
+        told: dict[dt.date, list[tuple[dt.datetime, Act, Terms | None]]] = {}
+        for each in self.charged():
+            told.setdefault(local_date(each[0], zone), []).append(each)
         running: Terms | None = None
-        date = first
-        while told and date <= local_date(self.now, zone) + 40 * DAY:
+        date = min(told, default=dt.date.max)
+        while date <= local_date(self.now, zone) + 40 * DAY:
             stopped: tuple[Terms, Act] | None = None
-            for since, act, terms in told:
-                if local_date(since, zone) != date:
-                    continue
+            for since, act, terms in told.get(date, ()):
                 if terms is not None:
                     stopped = None
-                elif running is not None:
+                elif running is not None and act.since == since:
                     stopped = (running, act)
                 running = terms
             today = running
@@ -289,5 +299,5 @@ def lives(draw: st.DrawFn, units: tuple[str, ...] = ("day", "day", "second")) ->
         options = MAY[life.state]
         kind = options[choice % len(options)]
         reason = "non_payment" if unpaid and kind == "suspend" else "requested"
-        life.does(kind, code, reason)
+        life.does(kind, code, reason, free_days=choice if choice < 9 else 0)
     return life

@@ -118,6 +118,20 @@ def test_the_last_day_is_billed_where_the_plan_says_so() -> None:
     assert credit.numerator == 20
 
 
+def test_nothing_before_the_first_date_we_bill_is_charged() -> None:
+    """Adopted with a later date, ended before it: no last day either. Begun again: its own date."""
+    plans = {"f100": replace(PLANS["f100"], last_day_billed=True, min_billable_days=1)}
+    later = dt.date(2026, 6, 25)
+    begun = then(NOTHING, ON_11TH, "active", billing_from=later)
+    assert money_of(NOTHING, begun, plans).lines[0].from_date == later
+    over = then(begun, ON_11TH + dt.timedelta(days=2), "terminated")
+    assert charged_history(over, plans, "UTC") == ()
+    on_15th = ON_11TH + dt.timedelta(days=4)
+    again = then(over, on_15th, "active", billing_from=on_15th.date())
+    (entry,) = charged_history(again, plans, "UTC")
+    assert entry.since == dt.datetime(2026, 6, 15, tzinfo=dt.UTC)
+
+
 @pytest.mark.parametrize(("days", "owed"), [(0, 0), (1, 100)])
 def test_a_date_of_on_and_off(days: int, owed: int) -> None:
     plans = {"f100": replace(PLANS["f100"], min_billable_days=days)}
