@@ -50,7 +50,14 @@ from .percentile import (
     expected_slots,
     percentile_95,
 )
-from .preview import MoneyLine, MoneyPreview, preview, price_difference, settling_lines
+from .preview import (
+    MoneyLine,
+    MoneyPreview,
+    full_price,
+    preview,
+    price_difference,
+    settling_lines,
+)
 from .proration import (
     Period,
     Scale,
@@ -159,6 +166,7 @@ __all__ = [
     "flat_tax",
     "fold_service",
     "fold_without",
+    "full_price",
     "graduated",
     "head_at",
     "increment",

@@ -119,7 +119,6 @@ def price_difference(
     lines = list(settling_lines(billed, price_history(after, plans, account, on)))
     if billed_minor is not None:
         lines += _settling(sum(line.amount_minor for line in billed) - billed_minor, period)
-    continues = bool(after) and after[-1].plan_code != ""
     return MoneyPreview(
         lines=tuple(lines),
         net_minor=sum(line.amount_minor for line in lines),
@@ -127,15 +126,22 @@ def price_difference(
         exponent=exponent,
         period_from=period.start,
         period_until=period.until,
-        then_minor=_then(plans, after[-1], period) if continues else 0,
+        then_minor=full_price(after, plans, period.until),
         then_months=find_plan(plans, last.plan_code).period_months,
     )
 
 
-def _then(plans: Mapping[str, Plan], entry: Charged, period: Period) -> int:
+def full_price(history: Sequence[Charged], plans: Mapping[str, Plan], on: dt.date) -> int:
+    """Return what a whole period costs that begins on a date, as charged last; 0 = nothing is.
+
+    Raises LookupError where the plan has no price yet.
+    """
+    if not history or not history[-1].plan_code:
+        return 0
+    entry = history[-1]
     plan = find_plan(plans, entry.plan_code)
     pinned = [p for p in plan.prices if p.price_version_id == entry.price_version_id]
-    price = pinned[0] if pinned else plan.price_on(period.until)
+    price = pinned[0] if pinned else plan.price_on(on)
     return price.hold_minor if entry.charge == "hold" else price.amount_minor
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from dataclasses import replace
 
-from .catalog import Plan, PriceVersion
+from .catalog import Plan, PriceVersion, SuspendPolicy
 from .importers_fields import Reader
 from .units import MAX_KBPS
 
@@ -26,7 +26,7 @@ def read_plan(reader: Reader) -> tuple[str, Plan]:
     """Return a plan by its code; what is wrong is noted with the reader."""
     code = reader.code("code")
     currency = read_currency(reader)
-    suspend = reader.choice("suspend", _POLICIES, "stop") or "stop"
+    suspend: SuspendPolicy = reader.choice("suspend", _POLICIES, "stop") or "stop"
     allowance, fair_use, commit = (reader.child(n) for n in ("allowance", "fair_use", "commit"))
     plan = Plan(
         code=code,

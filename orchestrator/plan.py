@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlmodel import Session
 
 from billing_bridge import (
+    Charged,
     FoldedService,
-    MoneyPreview,
     Step,
+    charged_history,
     find_by_services,
     fold_service,
+    full_price,
     preview,
     with_step,
 )
@@ -273,10 +275,12 @@ def _design(
         sessions=_sessions(sessions, service),
         today=local_date(known.now, account.time_zone),
     )
-    pinned = _pinned(known.plans[after.plan_code], order, view.today)
-    money = _money(known, order, account, after, pinned)
-    delta = _monthly(known, after.plan_code if after.state == "active" else "", view.today)
-    delta -= _monthly(known, service.plan_code if service.state == "active" else "", view.today)
+    charged = charged_history(folded, known.plans, account.time_zone)
+    pinned = _pinned(known.plans[after.plan_code], order, view.today, charged)
+    then = _then(known, order, after, pinned)
+    money = preview(account, known.plans, folded, then, on=view.today)
+    delta = _full_price(known, charged_history(then, known.plans, account.time_zone), view.today)
+    delta -= _full_price(known, charged, view.today)
     return design(order, view, money, delta, pinned)
 
 
@@ -322,10 +326,18 @@ def _sessions(
     return ()
 
 
-def _pinned(plan: Plan, order: Order, today: dt.date) -> str:
-    """Return the price version a new use of the plan is pinned to; "" under any other policy."""
-    starts = order.kind in ("activate", "tier") and not order.reverses
-    if not starts or plan.price_policy != "pinned":
+def _pinned(plan: Plan, order: Order, today: dt.date, charged: Sequence[Charged]) -> str:
+    """Return the price version a new use of the plan is pinned to; "" under any other policy.
+
+    A rollback brings back the terms that the plan was charged by, not those of today.
+    """
+    if order.kind not in ("activate", "tier") or order.reverses:
+        return ""
+    if order.rolls_back:
+        for entry in reversed(charged):
+            if entry.plan_code == plan.code:
+                return entry.price_version_id
+    if plan.price_policy != "pinned":
         return ""
     try:
         return plan.price_on(today).price_version_id
@@ -333,28 +345,25 @@ def _pinned(plan: Plan, order: Order, today: dt.date) -> str:
         raise WrongUse(plan.code, f"has no price on {today}", "Import one first.") from error
 
 
-def _money(known: _Known, order: Order, account: Account, goal: _Goal, pinned: str) -> MoneyPreview:
-    before, after = known.folded[order.service_id], goal.folded
-    if not order.reverses:
-        step = Step(
-            since=max([known.now, *(step.since for step in before.history)]),
-            plan_code=goal.plan_code,
-            tier_code=known.plans[goal.plan_code].tier_code,
-            state=goal.state,
-            event_id=order.order_id,
-            price_version_id=pinned,
-            reason_code=order.reason_code,
-        )
-        after = with_step(before, step)
-    today = local_date(known.now, account.time_zone)
-    return preview(account, known.plans, before, after, on=today)
+def _then(known: _Known, order: Order, goal: _Goal, pinned: str) -> FoldedService:
+    """Return the service as the ledger will tell it after the change."""
+    if order.reverses:
+        return goal.folded
+    step = Step(
+        since=max([known.now, *(step.since for step in goal.folded.history)]),
+        plan_code=goal.plan_code,
+        tier_code=known.plans[goal.plan_code].tier_code,
+        state=goal.state,
+        event_id=order.order_id,
+        price_version_id=pinned,
+        reason_code=order.reason_code,
+    )
+    return with_step(goal.folded, step)
 
 
-def _monthly(known: _Known, plan_code: str, today: dt.date) -> int:
-    if not plan_code:
-        return 0
+def _full_price(known: _Known, charged: Sequence[Charged], today: dt.date) -> int:
     try:
-        return known.plans[plan_code].price_on(today).amount_minor
+        return full_price(charged, known.plans, today)
     except LookupError:
         return 0
 

@@ -42,7 +42,9 @@ def add(app: typer.Typer) -> None:
         "service tier --file changes.csv --plan-only",
         "service tier --site fra --plan fiber-100 --to fiber-200",
     )(tier)
-    command(group, "suspend", 'service suspend svc-1042 --reason "unpaid since May"')(suspend)
+    command(group, "suspend", 'service suspend svc-1042 --unpaid --reason "open since May"')(
+        suspend
+    )
     command(group, "resume", "service resume svc-1042")(resume)
     command(group, "terminate", "service terminate svc-1042 --ticket CHG-88200")(terminate)
     app.add_typer(group, name="service")
@@ -113,6 +115,9 @@ def tier(
 
 def suspend(
     service: Id,
+    unpaid: Annotated[
+        bool, typer.Option("--unpaid", help="For non-payment: the plan may charge on.")
+    ] = False,
     plan_only: options.PlanOnly = False,
     yes: options.Yes = False,
     ticket: options.Ticket = "",
@@ -121,8 +126,8 @@ def suspend(
     show: options.Show = "",
     json: JsonFlag = False,
 ) -> None:
-    """Take the line down to the tier `suspended` and stop charging."""
-    asked = _Asked("suspend", ticket, reason, idempotency_key)
+    """Take the line down to the tier `suspended`; the plan says what is charged meanwhile."""
+    asked = _Asked("suspend", ticket, reason, idempotency_key, unpaid=unpaid)
     ways = Ways(plan_only=plan_only, yes=yes, undo=options.wants_undo(show), json=json)
     _one(asked, service, "", ways)
 
@@ -163,13 +168,21 @@ class _Asked:
     """What was asked for on the command line, ready to become orders."""
 
     def __init__(
-        self, kind: ChangeKind, ticket: str, reason: str, key: str, *, disconnect: bool = False
+        self,
+        kind: ChangeKind,
+        ticket: str,
+        reason: str,
+        key: str,
+        *,
+        disconnect: bool = False,
+        unpaid: bool = False,
     ) -> None:
         self.kind = kind
         self.ticket = ticket
         self.reason = reason
         self.key = key
         self.disconnect = disconnect
+        self.unpaid = unpaid
 
     def order(self, service: str, plan: str, *, many: bool = False) -> Order:
         """Return the order for one service; of many each gets a key of its own."""
@@ -185,7 +198,7 @@ class _Asked:
             service_id=service,
             plan_code=plan,
             actor=desk.actor(),
-            reason_code="requested",
+            reason_code="non_payment" if self.unpaid else "requested",
             reason=self.reason,
             ticket=self.ticket,
             disconnect_if_needed=self.disconnect,

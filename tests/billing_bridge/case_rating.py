@@ -271,11 +271,11 @@ def run_suspend(given: Given) -> Given:
         lines_of(charged_history(each, sold, UTC), sold, period) for each in (before, back)
     )
     hold = cost([line for line in owed if line.charge == "hold"])
-    got = {
+    return {
         "suspended_days": (given["resume"] - given["suspend"]).days,
         "credit": cost(settling_lines(was, owed)) - hold,
+        "hold": hold,
     }
-    return got | ({"hold": hold} if given["policy"] == "hold_fee" else {})
 
 
 def run_correction(given: Given) -> Given:

@@ -46,9 +46,10 @@ def steps(given: Given) -> list[UsageStep]:
 
 
 def blocks(given: Given) -> list[BlockStep]:
+    most = [max(0, tier.get("max_blocks") or 0) for tier in given["tiers"]]
     return [
-        BlockStep(size=tier["block"], price_minor=tier["price"], most=tier.get("max_blocks") or 0)
-        for tier in given["tiers"]
+        BlockStep(size=tier["block"], price_minor=tier["price"], most=limit)
+        for tier, limit in zip(given["tiers"], most, strict=True)
     ]
 
 
@@ -116,20 +117,23 @@ def run_p95(given: Given) -> Given:
     measured = samples(given["runs"])
     assert len(measured) == given["n"]
     found = percentile_95(measured, given.get("expected_n", 0))
-    got = {"discard": found.discarded, "rank_from_bottom": found.rank, "value": found.value}
-    share = f"{found.coverage_bp // 100}.{found.coverage_bp % 100:02d}"
-    return got | ({"coverage_pct": share} if "expected_n" in given else {})
+    return {
+        "discard": found.discarded,
+        "rank_from_bottom": found.rank,
+        "value": found.value,
+        "coverage_pct": f"{found.coverage_bp // 100}.{found.coverage_bp % 100:02d}",
+    }
 
 
 def run_p95dir(given: Given) -> Given:
-    """`in` and `out` are the router's words; only per direction have both a figure of their own."""
+    """`in` and `out` are the router's words: what it received and sent."""
     mode: PercentileMode = "per_direction"
     if given["mode"] != "per_direction":
         mode = "per_sample_max" if "max" in given["mode"] else "sum"
-    found = circuit_95(samples(given["in_runs"]), samples(given["out_runs"]), mode)
-    got = {"value": found.billed.value}
-    each = {"in": found.down.value, "out": found.up.value}
-    return got | (each if mode == "per_direction" else {})
+    received, sent = samples(given["in_runs"]), samples(given["out_runs"])
+    each = circuit_95(received, sent)
+    value = circuit_95(received, sent, mode).billed.value
+    return {"in": each.down.value, "out": each.up.value, "value": value}
 
 
 def run_commit(given: Given) -> Given:
@@ -150,7 +154,7 @@ def run_counter(given: Given) -> Given:
         bits=given["bits"],
         elapsed_s=given["seconds"],
         speed_bps=given.get("ifspeed_bps", 0),
-        restarted=bool(given.get("discontinuity") or given.get("restarted")),
+        restarted=any(given[name] for name in given if "reset" in name or "discon" in name),
     )
     return {"delta": found.octets if found.quality == "ok" else None, "quality": found.quality}
 
@@ -165,7 +169,7 @@ def record(given: Given) -> AccountingRecord:
     return AccountingRecord(
         at=EPOCH + dt.timedelta(seconds=given["t"]),
         kind="start" if word == "start" else "stop" if word == "stop" else "interim",
-        down_bytes=given["b"],
+        down_bytes=joined_octets(given.get("gigawords") or 0, given["b"]),
         session_s=given.get("session_time", -1),
     )
 
@@ -173,7 +177,7 @@ def record(given: Given) -> AccountingRecord:
 def run_radius(given: Given) -> Given:
     found = read_session(record(each) for each in given["records"])
     start = int((found.start - EPOCH).total_seconds())
-    return {"total": found.down_bytes, "start": start}
+    return {"total": found.down_bytes, "start": start, "closed": found.closed}
 
 
 def run_radius_split(given: Given) -> Given:

@@ -152,6 +152,16 @@ def test_a_plan_by_the_second_meets_one_by_the_day_at_midnight() -> None:
     assert (charge.numerator, charge.unit) == (20, "day")
 
 
+def test_the_last_change_within_a_second_counts() -> None:
+    """By the second: what lasted for less than one gives no line of its own."""
+    plans = {code: replace(own, proration="second") for code, own in PLANS.items()}
+    back = then(UP, ON_11TH + dt.timedelta(milliseconds=300), "active", "f100")
+    assert [entry.plan_code for entry in charged_history(back, plans, "UTC")] == [
+        "f100", "f500", "f100",
+    ]  # fmt: skip
+    assert money_of(JUNE, back, plans).lines == ()
+
+
 def test_the_last_change_of_a_local_date_counts() -> None:
     """Up and back again on one date costs nothing in the end."""
     down = then(UP, ON_11TH + dt.timedelta(hours=3), "active", "f100")
