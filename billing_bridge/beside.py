@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from billing_bridge.beside import serve
 serve()
 """
 _ROOM = Path(__file__).parent
+_NEEDED = re.compile(r"PG(?!PASSWORD)|LC_|LD_|SSL_|(?:PATH|HOME|LANG|TZ|TMPDIR|SYSTEMROOT)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,8 @@ def _start() -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,  # what goes wrong there is met again here, by the caller
         text=True,
         env={
-            **os.environ,
+            # without what it has no use for: the devices' secrets may be in the environment
+            **{name: os.environ[name] for name in os.environ if _NEEDED.match(name)},
             "PYTHONPATH": os.pathsep.join((str(_ROOM.parent), *filter(None, sys.path))),
         },
     )

@@ -30,6 +30,7 @@ from .views import unsettled
 
 Word = Literal["ok", "missing", "note"]
 PYTHON = (3, 11)
+COA_OCTETS = 16  # RFC 2865 section 3: RADIUS is signed with nothing but the secret
 LAB_PROGRAMS = ("freeradius", "postgres", "snmpd", "sshd", "iperf3", "vtysh", "ip")
 
 
@@ -164,13 +165,21 @@ def _secret(
     resolve: Callable[[SecretRef], str], device: Device, what: str, ref: SecretRef
 ) -> Iterator[Finding]:
     try:
-        resolve(ref)
+        secret = resolve(ref)
     except BandmasterError as problem:
         yield Finding(
             word="missing",
             thing=device.name,
             text=f"{what}: {problem.thing} {problem.problem}",
             remedy=problem.remedy,
+        )
+        return
+    if ref == device.coa.secret and 0 < len(secret.encode()) < COA_OCTETS:
+        yield Finding(
+            word="note",
+            thing=device.name,
+            text=f"{what}: shorter than {COA_OCTETS} octets: it can be guessed from what it signs",
+            remedy="Give the NAS and the inventory a random one of 16 octets or more.",
         )
 
 

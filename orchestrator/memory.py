@@ -78,7 +78,9 @@ class FileMemory:
 
     def _write(self, value: Mapping[str, object]) -> None:
         fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        with open(fresh, "w", encoding="utf-8") as file:  # noqa: PTH123 - fsync needs the file
+        # its owner's alone, whatever the umask: who could write it could hide a store put back
+        made = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(made, "w", encoding="utf-8") as file:
             json.dump(value, file)
             file.flush()
             os.fsync(file.fileno())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from inventory import BadSettings, SecretRef
 
@@ -44,8 +47,9 @@ class SecretStore:
 
     def mask(self, text: str) -> str:
         """Return `text` with every secret that was given out replaced by ***."""
-        for secret in sorted(self._given, key=len, reverse=True):
-            text = text.replace(secret, MASK)
+        forms = {form for secret in self._given for form in _forms(secret)}
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, MASK)
         return text
 
     def _from_file(self, rest: str) -> str:
@@ -57,6 +61,17 @@ class SecretStore:
             raise BadSettings(
                 f"secret file {path}", "cannot be read as text", "Put one secret into it, in UTF-8."
             ) from None
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return a secret as it is, and as Python, JSON, a URL and XML write it."""
+    return (
+        secret,
+        repr(secret)[1:-1],
+        json.dumps(secret)[1:-1],
+        quote(secret, safe=""),
+        escape(secret),
+    )
 
 
 def refuse_open_file(path: Path, thing: str) -> None:

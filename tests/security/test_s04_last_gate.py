@@ -63,9 +63,9 @@ def _die_prepared(rig: Rig, service_id: str) -> None:
     """Prepare both devices and die before the decision: recovery has to undo it."""
     alive = rig.office
 
-    def heard(participant: str, news: str) -> None:
-        if participant == OLT and news.startswith("read back"):
-            raise DeadError(news)
+    def heard(participant: str, text: str) -> None:
+        if participant == OLT and text.startswith("read back"):
+            raise DeadError(text)
 
     rig.office = replace(alive, tell=heard)
     with pytest.raises(DeadError):
