@@ -1,0 +1,93 @@
+"""Simulated runs of the real program are runs of the model; runs of a mutated program are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests.simulation import mutants
+from tests.simulation.faults import Act, Scenario, draw
+from tests.simulation.trace import Step, quiet, tracing
+from workflows import Crew, Reply
+
+from .conform import Verdict, hold
+from .runs import PLACES_HELD, events_of, is_modelled, model_of
+
+Play = Callable[[Scenario], tuple[Step, ...]]
+SEEDS = 60  # about half of them are of a kind that the model has words for
+
+
+@pytest.fixture(scope="module")
+def play() -> Iterator[Play]:
+    """Plays scenarios, all in one theatre."""
+    with tracing() as played:
+        yield played
+
+
+def _hold(play: Play, scenario: Scenario) -> Verdict:
+    return hold(model_of(scenario), events_of(play(scenario)))
+
+
+@pytest.mark.parametrize("order", ["up", "down"])
+@pytest.mark.parametrize("place", PLACES_HELD)
+def test_a_quiet_run_is_one_of_the_model(play: Play, place: str, order: str) -> None:
+    verdict = _hold(play, quiet(place, order))
+    assert verdict.illegal == -1, verdict.text()
+    assert "CLOSED COMMIT NEW" in verdict.story[-1] or "end" in verdict.story[-1]
+    assert any("CLOSED COMMIT NEW" in line for line in verdict.story)
+
+
+@pytest.mark.parametrize("seed", [s for s in range(1, SEEDS) if is_modelled(draw(s))])
+def test_a_run_with_faults_is_one_of_the_model(play: Play, seed: int) -> None:
+    verdict = _hold(play, draw(seed))
+    assert verdict.illegal == -1, verdict.text()
+
+
+@pytest.mark.parametrize("edge", range(10, 70, 4))
+def test_a_run_that_is_killed_is_one_of_the_model(play: Play, edge: int) -> None:
+    verdict = _hold(play, quiet("both", "up", Act("device", edge, "kill")))
+    assert verdict.illegal == -1, verdict.text()
+
+
+# --- a program with a rule taken out
+
+
+def _confirm_at_once(put: mutants.Put) -> None:
+    """What is prepared is confirmed, before anybody has decided."""
+    real = Crew.verb
+
+    def verb(crew: Crew, name: str, handles: Mapping[str, Any]) -> dict[str, Reply]:
+        replies = real(crew, name, handles)
+        if name == "prepare":
+            real(crew, "confirm", handles)
+        return replies
+
+    put(Crew, "verb", verb)
+
+
+# what is wrong with each: the first event that the model has no step for
+WRONG: dict[str, tuple[Callable[[mutants.Put], None], Scenario, str]] = {
+    "confirm before the decision": (_confirm_at_once, quiet("both", "up"), "N NEW NEW NONE"),
+    "ledger apart": (mutants.ledger_apart, quiet("both", "up"), "db COMMITTED COMMIT OLD"),
+    "no write-ahead": (mutants.no_write_ahead, quiet("both", "up"), "N NEW OLD OURS"),
+    "decide first": (mutants.decide_first, quiet("both", "up"), "db COMMITTED COMMIT NEW"),
+    "CoA first": (mutants.coa_first, quiet("both", "up"), "S NEW"),
+    "no save": (mutants.no_save, quiet("both", "up"), "S NEW"),
+    "recovery bills what it sees": (
+        mutants.posts_what_is_seen,
+        quiet("both", "up", Act("device", 30, "kill")),
+        "db INTENT - NEW",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_mutated_program_is_not(play: Play, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove, scenario, first = WRONG[name]
+    remove(monkeypatch.setattr)
+    verdict = _hold(play, scenario)
+    assert verdict.illegal >= 0
+    assert first in verdict.story[-1]
+    assert len(verdict.story) == verdict.illegal + 1
