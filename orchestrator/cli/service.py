@@ -158,7 +158,7 @@ def terminate(
     show: options.Show = "",
     json: JsonFlag = False,
 ) -> None:
-    """Unbind the line, shut its login out and stop charging."""
+    """Switch the line off, shut its login out and stop charging."""
     asked = _Asked("terminate", ticket, reason, idempotency_key)
     ways = Ways(plan_only=plan_only, yes=yes, undo=options.wants_undo(show), json=json)
     _one(asked, service, "", ways)
