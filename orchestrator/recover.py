@@ -128,7 +128,9 @@ def _settle_left(office: Office, set_id: str) -> float:
         if not applied:
             return float(office.settings.settle_s)
         over = max(applied) + dt.timedelta(seconds=office.settings.settle_s)
-        return max(0.0, (over - database_now(session)).total_seconds())
+        left_s = max(0.0, (over - database_now(session)).total_seconds())
+        # never longer, though the clock was set back since: the time of applying follows it
+        return min(left_s, float(office.settings.settle_s))
 
 
 def _services(session: Session, set_id: str) -> set[str]:

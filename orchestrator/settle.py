@@ -297,7 +297,8 @@ def _settle_sessions(session: Session, found: _Pass, now: dt.datetime) -> None:
 def _mark_applied(
     session: Session, opened: OpenSet, changes: Sequence[ChangeRow], now: dt.datetime
 ) -> None:
-    fresh = [change for change in changes if change.applied_at is None]
+    # a time that is still to come was told by a clock that has been set back: counted anew
+    fresh = [change for change in changes if change.applied_at is None or change.applied_at > now]
     for state in sorted({change.state for change in fresh}):
         change_ids = tuple(change.change_id for change in fresh if change.state == state)
         values = {"outcome": "done"} if state == "COMMITTED" else {}
