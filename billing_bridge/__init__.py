@@ -9,7 +9,7 @@ from .accounting import (
     split_usage,
 )
 from .anchors import Anchor, AnchorFile, agreeing, open_anchors, read_anchors
-from .charged import Charge, Charged, charged_history
+from .charged import Charge, Charged, charged_history, last_version
 from .consumer import advance, read_batch
 from .corrections import Billed, billed, corrections, refuse_double, usage_period
 from .counters import CounterDelta, counter_delta, joined_octets
@@ -171,6 +171,7 @@ __all__ = [
     "head_at",
     "increment",
     "joined_octets",
+    "last_version",
     "ledger_head",
     "midnight",
     "minimum_true_up",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,22 +39,41 @@ def charged_history(
     Raises UnknownName (plan), Refused (a pinned plan without a price on that date).
     """
     entries: list[Charged] = []
+    for step, entry in _told(service, plans, zone_name):
+        if step.since < entry.since:  # of what came before the first date, the last state counts
+            _give_way(entries, entry.since)
+        _put(entries, entry, plans, zone_name, ends=step.state == "terminated")
+    return tuple(entries)
+
+
+def last_version(
+    service: FoldedService, plans: Mapping[str, Plan], zone_name: str, plan_code: str
+) -> str:
+    """Return the price version that a plan was charged by when the service last had it.
+
+    "" = that of the period, or the service never had the plan.
+    """
+    told = [entry for _, entry in _told(service, plans, zone_name) if entry.plan_code == plan_code]
+    return told[-1].price_version_id if told else ""
+
+
+def _told(
+    service: FoldedService, plans: Mapping[str, Plan], zone_name: str
+) -> Iterator[tuple[Step, Charged]]:
+    """Yield what each step makes of the charges, nothing before the first date that we bill."""
     terms = ("", "")  # the plan charged last, and the price version it had
     first = _EVER
     for step in service.history:
         if step.billing_from is not None:
             first = midnight(step.billing_from, zone_name)
         since = max(step.since, first)
-        if step.since < first:  # of what came before the first date, only the last state counts
-            _give_way(entries, first)
         plan_code, charge = _charge(step, plans)
         version = ""
         if plan_code:
             version = _version(step, plans, terms, local_date(since, zone_name))
             terms = (plan_code, version)
         entry = Charged(since=since, plan_code=plan_code, price_version_id=version, charge=charge)
-        _put(entries, entry, plans, zone_name, ends=step.state == "terminated")
-    return tuple(entries)
+        yield step, entry
 
 
 def find_plan(plans: Mapping[str, Plan], code: str) -> Plan:

@@ -17,6 +17,7 @@ from billing_bridge import (
     find_by_services,
     fold_service,
     full_price,
+    last_version,
     preview,
     with_step,
 )
@@ -276,7 +277,7 @@ def _design(
         today=local_date(known.now, account.time_zone),
     )
     charged = charged_history(folded, known.plans, account.time_zone)
-    pinned = _pinned(known.plans[after.plan_code], order, view.today, charged)
+    pinned = _pinned(known, order, after, account.time_zone)
     then = _then(known, order, after, pinned)
     money = preview(account, known.plans, folded, then, on=view.today)
     delta = _full_price(known, charged_history(then, known.plans, account.time_zone), view.today)
@@ -326,17 +327,16 @@ def _sessions(
     return ()
 
 
-def _pinned(plan: Plan, order: Order, today: dt.date, charged: Sequence[Charged]) -> str:
+def _pinned(known: _Known, order: Order, goal: _Goal, zone_name: str) -> str:
     """Return the price version a new use of the plan is pinned to; "" under any other policy.
 
     A rollback brings back the terms that the plan was charged by, not those of today.
     """
     if order.kind not in ("activate", "tier") or order.reverses:
         return ""
+    plan, today = known.plans[goal.plan_code], local_date(known.now, zone_name)
     if order.rolls_back:
-        for entry in reversed(charged):
-            if entry.plan_code == plan.code:
-                return entry.price_version_id
+        return last_version(goal.folded, known.plans, zone_name, plan.code)
     if plan.price_policy != "pinned":
         return ""
     try:

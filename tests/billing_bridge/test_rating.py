@@ -12,9 +12,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lives import DAY, KINDS, MINUTE, PRICES, ZONES, Life, account, lives, plan
+from lives import BORN, DAY, KINDS, MINUTE, PRICES, ZONES, Life, account, lives, plan
 
 from billing_bridge import (
+    Charge,
+    Charged,
     FoldedService,
     Period,
     PricedLine,
@@ -35,6 +37,7 @@ from billing_bridge.proration import scales
 from billing_bridge.replay import _compare
 from inventory import WrongUse, local_date
 
+CHARGES: tuple[Charge, ...] = ("service", "hold")
 LONG = Period(start=dt.date(2025, 12, 1), until=dt.date(2027, 3, 1))
 
 
@@ -253,6 +256,24 @@ def test_shares_add_up_and_keep_order(total: int, weights: list[int]) -> None:
     for share, weight in zip(shares, weights, strict=True):
         assert abs(share - Fraction(total * weight, sum(weights))) < 1
     assert allocate(-total, weights) == tuple(-share for share in shares)
+
+
+def test_an_old_rater_answers_as_a_new_one_does() -> None:
+    """Goal: what is kept of one service is never another's. Method: alike in all but one thing."""
+    plans = {code: plan(code, [3000, 4000, 5000]) for code in "ab"}
+    histories = [
+        (Charged(since=BORN, plan_code=code, price_version_id=version, charge=charge),)
+        for code in "ab"
+        for version in ("", f"{code}@2020-01-01", f"{code}@2026-06-15")
+        for charge in CHARGES
+    ]
+    payers = [account(zone_name, day) for zone_name in ("UTC", ZONES[1]) for day in (1, 31)]
+    old = Rater(plans)
+    for payer in payers:
+        for history in histories:
+            expected = Rater(plans).history(history, payer, LONG)
+            assert len(expected) > 12
+            assert old.history(history, payer, LONG) == expected
 
 
 def test_the_kinds_of_acts_are_the_ledgers() -> None:
