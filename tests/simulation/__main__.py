@@ -84,7 +84,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="replay one seed and tell its story")
     parser.add_argument("--seeds", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--edges", action="store_true", help="only every single edge")
+    parser.add_argument("--edges", action="store_true", help="every single edge, and no seeds")
     parser.add_argument("--no-edges", action="store_true", help="only seeds")
     parser.add_argument("--pairs", choices=sorted(PLACES), help="every pair of kills at a place")
     parser.add_argument("--pairs-set", type=int, metavar="N", help="N pairs at set3")
@@ -102,7 +102,7 @@ def main() -> int:
         return bool(judged("pairs at set3", some_pairs("set3", given.pairs_set)).failed)
     failed = False
     if not given.no_edges:
-        failed = bool(judged("single edges", single_edges()).failed)
+        failed = bool(judged("single edges", single_edges(every=given.edges)).failed)
     if not given.edges:
         seeds = itertools.islice(itertools.count(given.first), given.seeds)
         failed = bool(judged("seeds", seeds).failed) or failed

@@ -67,16 +67,8 @@ class Scenario:
 # about as many edges of each kind as a change with its recovery passes
 SPAN = {"sql": 600, "commit": 100, "device": 140, "radius": 6}
 INTENT = {"sql": 90, "commit": 5, "device": 8, "radius": 1}  # little can go wrong before these
-WEIGHTS = {
-    "junos": 4,
-    "static": 3,
-    "token": 3,
-    "inverse": 5,
-    "deadman": 4,
-    "both": 4,
-    "mixed": 3,
-    "set3": 1,
-}
+WEIGHTS = {"junos": 4, "static": 4, "token": 3, "inverse": 5, "deadman": 5, "both": 3}
+WEIGHTS |= {"mixed": 2, "set3": 1}
 
 
 def draw(seed: int) -> Scenario:

@@ -15,7 +15,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -35,7 +35,6 @@ from .__main__ import say, story
 from .faults import Act, Scenario, draw
 from .places import PLACES
 from .run import Result, shrink, theatre
-from .sessions import TokenWire
 
 Put = Callable[[object, str, object], None]
 Hunt = Callable[[int], Scenario]
@@ -237,7 +236,7 @@ def no_compare(put: Put) -> None:
 
 
 def no_abort_row(put: Put) -> None:
-    """An abort is the absence of a COMMIT when somebody looked."""
+    """An abort is the absence of a COMMIT when somebody looked; its row comes with the close."""
 
     def abort(session: Session, opened: journal.OpenSet, _refusals: Any) -> None:
         session.execute(
@@ -249,9 +248,16 @@ def no_abort_row(put: Put) -> None:
         states = {change.state for change in journal.load_set(session, set_id).changes}
         return "ABORT" if states == {"ABORTED"} else found
 
-    real = journal.find_verdict
+    def close(session: Session, opened: Any, change: Any, now: Any, *, excused: bool) -> None:
+        if change.state == "ABORTED" and not real(session, opened.set_id):
+            facts = {"set_id": opened.set_id, "verdict": "ABORT", "decided_at": now}
+            session.add(decide.DecisionRow(change_id=change.change_id, **facts))
+        close_real(session, opened, change, now, excused=excused)
+
+    real, close_real = journal.find_verdict, settle._close
     put(settle, "abort_set", abort)
     put(settle, "find_verdict", verdict)
+    put(settle, "_close", close)
     put(recover, "find_verdict", verdict)
 
 
@@ -489,8 +495,6 @@ def main() -> int:
         say(rows[number])
     return wrong > 0
 
-
-_: Mapping[str, object] = {"token": TokenWire}
 
 if __name__ == "__main__":
     sys.exit(main())

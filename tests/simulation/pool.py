@@ -93,13 +93,25 @@ def all_edges(stage: Theatre, place: str, *, watcher: str = "", order: str = "up
     return sum(seen.edges.values())
 
 
-def single_edges() -> Iterator[Scenario]:
-    """Every place killed once at each edge: with recovery afterwards, and with one beside."""
+def single_edges(*, every: bool = False) -> Iterator[Scenario]:
+    """Every place killed once, with recovery afterwards, and with one on another host beside.
+
+    Between two effects (a COMMIT that landed, a request that was executed) nothing outside of the
+    process changes: one edge stands for all of those. `every` cuts at each of them all the same.
+    """
     with theatre() as stage:
-        counts = {name: all_edges(stage, name) for name in PLACES}
-    for name, count in counts.items():
-        for at in range(1, count + 1):
-            for watcher in ("", "elsewhere") if name != "set3" else ("",):
-                yield Scenario(
-                    seed=1, place=name, order="up", watcher=watcher, acts=(Act("any", at, "kill"),)
-                )
+        for name in PLACES:
+            for at in range(1, all_edges(stage, name) + 1) if every else effects(stage, name):
+                for watcher in ("", "elsewhere"):
+                    act = Act("any", at, "kill")
+                    yield Scenario(seed=1, place=name, order="up", watcher=watcher, acts=(act,))
+
+
+def effects(stage: Theatre, place: str) -> list[int]:
+    """Return the edges right after something happened outside of the process."""
+    seen = stage.play(Scenario(seed=1, place=place, order="up"), listed=True)
+    return [
+        number
+        for number, (kind, what) in enumerate(seen.passed, start=1)
+        if what.startswith("after") and kind != "sql"
+    ]

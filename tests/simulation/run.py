@@ -61,6 +61,7 @@ class Result:
     injected: Counter[str]
     lasted_s: float
     steps: list[Step] = field(default_factory=list)
+    passed: list[tuple[str, str]] = field(default_factory=list)  # edges in order, where listed
 
     @property
     def promise(self) -> str:
@@ -86,7 +87,7 @@ class Theatre:
     def _prepare(self, place: Place, order: str) -> Prepared:
         store = self._store
         store.load(b"", None)
-        world = self._stage.world = World(store, place, 7)
+        world = self._stage.world = World(store, place, 7, born_s=-3600.0)
         with store.engine.begin() as connection:
             SQLModel.metadata.create_all(connection)
             for statement in ddl("sqlite"):
@@ -112,13 +113,15 @@ class Theatre:
         """Collect what the runs so far have left."""
         gc.collect()
 
-    def play(self, scenario: Scenario, *, traced: bool = False) -> Result:
+    def play(self, scenario: Scenario, *, traced: bool = False, listed: bool = False) -> Result:
         """Run one scenario to its end."""
         place = PLACES[scenario.place]
         prepared = self.prepared(place, scenario.order)
         world = self._stage.world = World(self._store, place, scenario.seed)
         self._store.load(prepared.image, world.scheduler)
-        return _Play(world, scenario, prepared.plan_id, traced=traced).run()
+        play = _Play(world, scenario, prepared.plan_id, traced=traced)
+        play.listed = listed
+        return play.run()
 
 
 def _order(service_id: str, order: str) -> Order:
@@ -150,6 +153,8 @@ class _Play:
             world.noted = self.recorder.add
         self.injected: Counter[str] = Counter()
         self.mains: list[Worker] = []
+        self.listed = False
+        self.passed: list[tuple[str, str]] = []
         self.interrupts = Interrupts()
         self.home = "host-c" if scenario.elsewhere else "host-a"
         self.deferred: list[Act] = []
@@ -196,6 +201,7 @@ class _Play:
             injected=self.injected,
             lasted_s=world.scheduler.now_s,
             steps=self.recorder.steps if self.recorder else [],
+            passed=self.passed,
         )
 
     # --- workers
@@ -304,6 +310,8 @@ class _Play:
     def _edge(self, kind: str, what: str, count: int, number: int) -> None:
         if self.recorder:
             self.recorder.look()
+        if self.listed:
+            self.passed.append((kind, what))
         if self.peace:
             return
         if self.deferred and not self._must_wait(kind):

@@ -49,7 +49,8 @@ class Session:
             me.checked = False
             raise Unreachable(box.name, "does not answer", "")
         self._login = box.log_in(me.process)
-        me.checked = False
+        if not box.confirms:
+            me.checked = False  # who takes over waits for this session's end, or ends it
         world.scheduler.edge("device", f"after login to {box.name}", OPEN_S)
 
     def close(self) -> None:
@@ -68,6 +69,8 @@ class Session:
         if login is None or self.doubted:
             raise InDoubt("the session is closed or in doubt: a new one is needed")
         scheduler = world.scheduler
+        if box.holder is login:
+            scheduler.me().checked = False  # who takes over waits for this lock
         scheduler.edge("device", f"before {what} on {box.name}")
         fault = world.take_fault()
         if login.gone or self._away():

@@ -56,7 +56,7 @@ class Online:
 class World:
     """Everything outside the program."""
 
-    def __init__(self, store: Store, place: Place, seed: int) -> None:
+    def __init__(self, store: Store, place: Place, seed: int, born_s: float = 0.0) -> None:
         self.scheduler = Scheduler()
         self.store = store
         self.place = place
@@ -83,7 +83,8 @@ class World:
         self.coa_done: Callable[[str, Online | None], None] = lambda *_: None
         self.coa_heard: Callable[[str], None] = lambda *_: None
         store.killed = lambda process: self.kill(process, "with its COMMIT on the way")
-        self._stamp = START.timestamp()
+        self._stamp = START.timestamp() + born_s
+        ids._last = 0  # identifiers begin anew with each world, or stories would differ
         self._bits = seed or 1
 
     # --- processes
