@@ -53,15 +53,17 @@ class AnchorFile:
     anchors: tuple[Anchor, ...]
     descriptor: int
 
-    def add(self, session: Session, anchored_at: dt.datetime) -> Anchor:
+    def add(self, session: Session, anchored_at: dt.datetime, processes: int = 1) -> Anchor:
         """Write the head down, on the disk when this returns; use one read transaction.
 
         Begin that transaction after the file was opened: an anchor that another process has just
-        written must be within its snapshot. `anchored_at` is the database's clock.
+        written must be within its snapshot. `anchored_at` is the database's clock, `processes` how
+        many may verify.
         Raises LedgerBroken where the chain does not hold or does not pass every anchor of the
         file, WrongUse where there is no event yet; neither writes a byte.
         """
-        report = verify(session, anchors=[anchor.head for anchor in self.anchors])
+        heads = [anchor.head for anchor in self.anchors]
+        report = verify(session, anchors=heads, processes=processes)
         if report.problem:
             broken = f"nothing is anchored: at seq {report.bad_seq} {report.problem}"
             raise LedgerBroken(str(self.path), broken, _LOOK)

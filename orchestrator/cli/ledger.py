@@ -112,8 +112,6 @@ def verify(
     hide shows against anchors kept elsewhere: --anchors with the file of `ledger anchor`, or
     --anchor with the line that a good run prints.
     """
-    import os
-
     from billing_bridge import agreeing, read_anchors
     from billing_bridge import verify as check
     from orchestrator.database import reading
@@ -121,9 +119,8 @@ def verify(
     kept = [one.head for file in anchors or () for one in read_anchors(file)]
     heads = agreeing([*kept, *(_anchor(text) for text in anchor or ())])
     deep = deep or bool(anchors)  # whoever asks for this proof asks for all of it
-    cores = len(os.sched_getaffinity(0))
     with desk.store() as (_settings, engine), reading(engine) as session:
-        report = check(session, deep=deep, processes=cores, anchors=heads)
+        report = check(session, deep=deep, processes=_cores(), anchors=heads)
     if json:
         data({**plain(report), "ok": not report.problem, "deep": deep, "anchors": len(heads)})
     elif report.problem:
@@ -135,6 +132,12 @@ def verify(
         show(f"ok: {report.events} events, {how}{passed}")
         show(f"anchor {report.last.seq}:{report.last.hash.hex()}")
     raise typer.Exit(1 if report.problem else 0)
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0))
 
 
 def _anchor(text: str) -> Head:
@@ -170,7 +173,7 @@ def anchor(
     with desk.store() as (settings, engine):
         place = file or Path(settings.path).parent / "ledger-anchors.jsonl"
         with open_anchors(place) as opened, reading(engine) as session:
-            made = opened.add(session, database_now(session))
+            made = opened.add(session, database_now(session), _cores())
     if json:
         data({**plain(made.head), "time": made.anchored_at, "file": str(place)})
     else:
