@@ -32,11 +32,17 @@ def load_plan(session: Session, plan_id: str) -> tuple[ChangePlan, PlanRow]:
     row = session.get(PlanRow, plan_id)
     if row is None:
         raise UnknownName(plan_id, "is not a change plan", "See: bandmaster change list")
-    plan = plan_from_json(json.loads(row.body))
+    altered = StalePlan(
+        plan_id, "is not what was shown: its stored text was changed", "Plan again."
+    )
+    try:
+        plan = plan_from_json(json.loads(row.body))
+    except (ValueError, KeyError, TypeError) as error:
+        raise altered from error
+    if (plan.plan_id, plan.expires_at) != (row.plan_id, row.expires_at):
+        raise altered
     if plan.plan_hash() != row.plan_hash:
-        raise StalePlan(
-            plan_id, "is not what was shown: its stored text was changed", "Plan again."
-        )
+        raise altered
     return plan, row
 
 

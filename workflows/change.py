@@ -141,8 +141,15 @@ class ChangePlan:
     all_or_nothing: bool = False
 
     def plan_hash(self) -> str:
-        """Digest over the items' hashes."""
-        return digest([item.item_hash() for item in self.items])
+        """Digest over the items' hashes and over what else decides how they are applied."""
+        return digest(
+            {
+                "items": [item.item_hash() for item in self.items],
+                "skipped": self.skipped,
+                "all_or_nothing": self.all_or_nothing,
+                "expires_at": self.expires_at.isoformat(),
+            }
+        )
 
 
 _ITEM: TypeAdapter[PlanItem] = TypeAdapter(PlanItem)

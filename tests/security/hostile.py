@@ -46,6 +46,12 @@ class _Login(asyncssh.SSHServer):
         self._host.keys.append(key.get_algorithm())
         return False
 
+    def auth_completed(self) -> None:
+        if self._host.stalls:
+            self._host.poured = True
+            transport: Any = self._host.connections[-1]._transport
+            transport.pause_reading()  # from here on nobody is heard
+
 
 async def _silent(process: Process, _host: HostileHost) -> None:
     """Say nothing until the client goes."""
@@ -56,7 +62,15 @@ async def _silent(process: Process, _host: HostileHost) -> None:
 class HostileHost:
     """Listens on a loopback address with a host key of its own kind and of nobody's trust."""
 
-    def __init__(self, address: str, talk: Talk = _silent, kind: str = "ssh-ed25519") -> None:
+    def __init__(
+        self,
+        address: str,
+        talk: Talk = _silent,
+        kind: str = "ssh-ed25519",
+        *,
+        stalls: bool = False,
+    ) -> None:
+        self.stalls = stalls  # takes the login and answers no more
         self.address = address
         self.port = 0
         self.users: list[str] = []

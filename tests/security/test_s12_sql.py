@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 
 import pytest
 
 from tests.tree import ROOMS, modules, tree
+
+from .conftest import Guarded
 
 TAKES_SQL = {
     "text",
@@ -133,3 +136,87 @@ def test_the_look_finds_what_it_looks_for(code: str) -> None:
 )
 def test_the_look_leaves_bound_values_alone(code: str) -> None:
     assert _suspects("x.py", ast.parse(code)) == set()
+
+
+INJECTIONS = (
+    "'",
+    "''",
+    '"',
+    "' OR '1'='1",
+    "' OR 1=1 --",
+    "') OR ('1'='1",
+    "1; DROP TABLE service --",
+    "'; DELETE FROM billing_event; --",
+    "' UNION SELECT name, value, 1, 1 FROM radcheck --",
+    "1 AND (SELECT 1 FROM (SELECT(SLEEP(9)))x)",
+    "'||(SELECT pg_sleep(9))||'",
+    "'; SELECT pg_sleep(9) --",
+    "$$; SELECT 1; $$",
+    "\\'; SELECT 1 --",
+    "%' ESCAPE '%",
+    "_",
+    "%",
+    "\\",
+    "x' /*! OR 1=1 */ #",
+    "-1' UNION ALL SELECT NULL,NULL,NULL--",
+    "svc-1001' AND '1'='1",
+    "svc-1001') AND randomblob(99999999)--",
+    "{{7*7}}",
+    ":x %(x)s ?",
+    "\x00",
+)
+ASKS = (
+    ("find", "{}", "--json"),
+    ("subscriber", "show", "{}", "--json"),
+    ("device", "show", "{}", "--json"),
+    ("change", "show", "{}", "--json"),
+    ("exceptions", "show", "{}", "--json"),
+    ("change", "apply", "{}", "--yes"),
+    ("service", "tier", "{}", "fiber-500", "--yes"),
+    ("service", "tier", "svc-1001", "{}", "--yes"),
+    ("plan", "list", "--json"),
+)
+
+
+def test_injections_change_no_result(guarded: Guarded) -> None:
+    """Goal: 0 changes of result. Method: each answers as a name that does not exist, and no more.
+
+    A wildcard of LIKE stands for itself; the world is the same afterwards.
+    """
+    desk = guarded.desk
+    before = desk.world()
+    nobody = {ask: desk.run(*(part.format("no-such-name") for part in ask)) for ask in ASKS}
+    assert json.loads(nobody[ASKS[0]].out) == []
+    for injection in INJECTIONS:
+        for ask in ASKS:
+            words = tuple(injection if part == "{}" else part for part in ask)
+            told = desk.run(*words)
+            assert told.code in (nobody[ask].code, 2), (words, told.text)
+            assert "bug in bandmaster" not in told.text, (words, told.text)
+            assert guarded.leaks(told.text) == []
+            if ask[0] == "find":
+                found = json.loads(told.out or "[]")
+                assert all(_holds(row, injection) for row in found), (words, told.out)
+            else:
+                assert told.out in ("", nobody[ask].out), words
+    assert desk.world() == before
+
+
+def _holds(row: object, text: str) -> bool:
+    """Whether what was found really has the text in it."""
+    return text.lower() in json.dumps(row, ensure_ascii=False).lower()
+
+
+def test_rows_are_ordered_by_columns() -> None:
+    """Goal: no ORDER BY by name. Method: what order_by and group_by are given is never text."""
+    checked = 0
+    for path in modules(*ROOMS):
+        for node in ast.walk(tree(path)):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if node.func.attr in ("order_by", "group_by"):
+                checked += 1
+                for given in node.args:
+                    assert not _is_text(given), (path, ast.unparse(node))
+                    assert "text(" not in ast.unparse(given), (path, ast.unparse(node))
+    assert checked > 5

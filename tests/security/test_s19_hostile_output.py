@@ -14,7 +14,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from lxml import etree
+from ncclient.devices.junos import JunosDeviceHandler
+from ncclient.transport.session import SessionListener
+from ncclient.transport.ssh import SSHSession
+
 from tests.tree import ROOT
+from workflows.transports import netconf_guard
 
 from .hostile import Endless, HostileHost, olt, router, rude_router, shell
 
@@ -305,3 +311,48 @@ def test_before_the_host_key_is_known(tmp_path: Path, subnet: str) -> None:
             for platform, act in WAYS
         ),
     )
+
+
+def test_silence_after_the_login(tmp_path: Path, subnet: str) -> None:
+    """Goal: an opening ends. Method: the login is taken, the session's request never answered."""
+    meet(
+        tmp_path,
+        (
+            (platform, platform, HostileHost(f"{subnet}.1", stalls=True), "read")
+            for platform in ("juniper_junos", "huawei_smartax", "linux_tc")
+        ),
+    )
+
+
+class Heard(SessionListener):  # type: ignore[misc]
+    """Keeps what a NETCONF session has understood."""
+
+    def __init__(self) -> None:
+        self.raw: list[str] = []
+        self.errors: list[Exception] = []
+
+    def callback(self, _root: object, raw: str) -> None:
+        """Keep a message."""
+        self.raw.append(raw)
+
+    def errback(self, error: Exception) -> None:
+        """Keep an error."""
+        self.errors.append(error)
+
+
+def test_letters_that_are_cut_between_two_reads_are_whole() -> None:
+    """Goal: a guard that harms no honest device. Method: octet by octet, by ncclient's session."""
+    session = SSHSession(JunosDeviceHandler({"name": "junos"}))
+    assert isinstance(session.parser, netconf_guard.Guard)
+    heard = Heard()
+    session.add_listener(heard)
+    text = "Z\u00fcrich \u2014 \u6771\u4eac \U0001f680 <&amp;>".replace("<", "&lt;")
+    whole = f"<rpc-reply><data>{text}</data></rpc-reply>]]>]]>".encode()
+    for size in (1, 2, 3, 5, 7):
+        for place in range(0, len(whole), size):
+            session.parser.parse(whole[place : place + size])
+    assert heard.errors == []
+    assert len(heard.raw) == 5
+    for raw in heard.raw:
+        found = etree.fromstring(raw).findtext("data")
+        assert found == "Z\u00fcrich \u2014 \u6771\u4eac \U0001f680 <&>"

@@ -6,6 +6,8 @@ tests/orchestrator/test_change.py (an altered, cancelled, expired or stale plan)
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.desk import tier
+from tests.tree import ROOMS, modules, tree
 
 from .conftest import Guarded
 
@@ -34,8 +37,9 @@ def _mode(path: Path) -> int:
 def test_files_are_made_for_their_owner_alone(guarded: Guarded) -> None:
     desk = guarded.desk
     desk.good(*tier("svc-1001"))
-    made = [desk.folder / name for name in ("bandmaster.toml", "known_hosts")]
-    made += desk.folder.glob("bandmaster.db*")
+    given = {"inventory.yaml", "fleet.yaml"}  # by the test itself
+    made = [path for path in desk.folder.iterdir() if path.is_file() and path.name not in given]
+    assert {path.name for path in made} >= {"bandmaster.toml", "known_hosts", "store-seen.json"}
     assert {path.name: oct(_mode(path)) for path in made} == {path.name: "0o600" for path in made}
 
 
@@ -55,3 +59,34 @@ def test_enrolling_mends_nothing_that_others_could_have_written(guarded: Guarded
     assert told.code == 2
     told.says("others can write to it", "chmod 600")
     assert (path.read_bytes(), _mode(path)) == (before, 0o666)
+
+
+def test_no_table_for_spreadsheets_is_written() -> None:
+    """Goal: no cell that a spreadsheet would run. Method: nothing in the rooms writes CSV at all.
+
+    The ledger is exported as JSON lines; whoever adds a CSV export neutralises = + - @ here.
+    """
+    writers = {
+        f"{path}:{node.lineno}"
+        for path in modules(*ROOMS)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute | ast.Name)
+        and ast.unparse(node).rpartition(".")[2] in ("writer", "DictWriter", "to_csv", "QUOTE_ALL")
+    }
+    assert writers == set()
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C x'!A0"]
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_export_quotes_what_a_spreadsheet_would_run(guarded: Guarded, text: str) -> None:
+    """Goal: one JSON line an event, whatever is in it. Method: a formula as reason and ticket."""
+    desk = guarded.desk
+    told = desk.run(*tier("svc-1001", "fiber-500", f"--reason={text}", f"--ticket={text}"))
+    assert told.code in (0, 2), told.text
+    exported = desk.good("ledger", "export").out
+    lines = exported.splitlines()
+    assert len(lines) == exported.count("\n")
+    assert all(json.loads(line)["specversion"] == "1.0" for line in lines)
+    assert all(line.startswith("{") for line in lines)
