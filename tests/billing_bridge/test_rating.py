@@ -244,6 +244,26 @@ def test_periods_tile_the_calendar(
         assert sum(parts) == one.units == (month_days * months or one.until - one.start)
 
 
+@pytest.mark.parametrize(
+    ("start", "until", "used", "units"),
+    [
+        (dt.date(2026, 2, 28), dt.date(2026, 3, 31), dt.date(2026, 3, 10), 10),
+        (dt.date(2026, 2, 28), dt.date(2026, 3, 31), dt.date(2026, 3, 1), 1),
+        (dt.date(2026, 1, 31), dt.date(2026, 2, 28), dt.date(2026, 2, 1), 1),
+        (dt.date(2026, 1, 31), dt.date(2026, 2, 28), dt.date(2026, 2, 27), 27),
+        (dt.date(2026, 2, 1), dt.date(2026, 3, 1), dt.date(2026, 2, 28), 27),
+        (dt.date(2026, 5, 1), dt.date(2026, 6, 1), dt.date(2026, 5, 31), 29),
+        (dt.date(2026, 5, 15), dt.date(2026, 8, 15), dt.date(2026, 7, 15), 60),
+    ],
+)
+def test_months_of_thirty_days(start: dt.date, until: dt.date, used: dt.date, units: int) -> None:
+    """A date is counted by its number in the month; the end of February stands for three days."""
+    whole = scale(Period(start=start, until=until), "day", 30, "UTC")
+    assert whole.between(whole.start, used.toordinal()) == units
+    rest = whole.between(used.toordinal(), whole.until)
+    assert units + rest == whole.units == (90 if until.month == 8 else 30)
+
+
 @settings(max_examples=200)
 @given(st.integers(-(10**12), 10**12), st.lists(st.integers(0, 10**6), min_size=1, max_size=9))
 def test_shares_add_up_and_keep_order(total: int, weights: list[int]) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
-from inventory import DatabaseProblem, Refused, new_id
+from inventory import DatabaseProblem, Plan, PriceVersion, Refused, list_plans, new_id
 from lab.servers.postgres import Postgres
 from orchestrator.database import make_engine, reading
-from orchestrator.migrate import HEAD, check_schema, current, metadata, upgrade
+from orchestrator.migrate import HEAD, _config, check_schema, current, metadata, upgrade
 from tests.orchestrator.cli.cli_rig import BOTH
 from tests.orchestrator.rig import create_schema
 
@@ -133,6 +135,43 @@ def test_missing_older_and_newer_tables_are_refused(empty_engine: Engine) -> Non
         ):
             check_schema(session)
         assert word in other.value.remedy
+
+
+@BOTH
+def test_what_was_sold_before_plans_had_terms_goes_on_being_sold(empty_engine: Engine) -> None:
+    with empty_engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0006")
+        connection.execute(text("INSERT INTO tier (code, down_kbps, up_kbps) VALUES ('t', 9, 9)"))
+        connection.execute(
+            text(
+                "INSERT INTO plan (code, name, tier_code, currency, exponent, period_months,"
+                " bill_in, proration, price_policy)"
+                " VALUES ('p', 'P', 't', 'EUR', 2, 1, 'advance', 'day', 'pinned')"
+            )
+        )
+        connection.execute(
+            text("INSERT INTO price_version VALUES ('p@2026-01-01', 'p', '2026-01-01', 2999)")
+        )
+    assert upgrade(empty_engine)[0] == "0006"
+    price = PriceVersion(
+        price_version_id="p@2026-01-01",
+        plan_code="p",
+        valid_from=dt.date(2026, 1, 1),
+        amount_minor=2999,
+    )
+    sold = Plan(
+        code="p",
+        name="P",
+        tier_code="t",
+        currency="EUR",
+        exponent=2,
+        price_policy="pinned",
+        prices=(price,),
+    )
+    with reading(empty_engine) as session:
+        assert list_plans(session) == (sold,)
 
 
 @BOTH
