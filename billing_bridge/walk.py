@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import sqlite3
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -184,10 +185,29 @@ def _rows(dialect: str, bare: Any, part: Part) -> Iterator[list[Row]]:
 
 
 def _sqlite_rows(bare: Any, part: Part) -> Iterator[list[Row]]:
-    cursor = bare.execute(_SQLITE_DEEP if part.deep else _SQLITE, (part.after, part.upto))
+    after = part.after
+    try:
+        for rows in _fetched(bare, part, after):
+            after = rows[-1][0]
+            yield rows
+    except sqlite3.OperationalError:
+        # bytes that are no UTF-8 any more end a query: read on as what no event can hold
+        usual, bare.text_factory = bare.text_factory, _replaced
+        try:
+            yield from _fetched(bare, part, after)
+        finally:
+            bare.text_factory = usual
+
+
+def _fetched(bare: Any, part: Part, after: int) -> Iterator[list[Row]]:
+    cursor = bare.execute(_SQLITE_DEEP if part.deep else _SQLITE, (after, part.upto))
     while rows := cursor.fetchmany(_BATCH):
         yield rows
     cursor.close()
+
+
+def _replaced(stored: bytes) -> str:
+    return stored.decode(errors="replace")
 
 
 def _selected_rows(bare: Any, part: Part) -> Iterator[list[Row]]:
