@@ -9,8 +9,10 @@ import pytest
 
 from orchestrator.clock import HostClock
 from tests.faults.moments import Doer
-from tests.orchestrator.conftest import hasty_rig, rig, start_field, start_rig
+from tests.orchestrator.conftest import StartRig, hasty_rig, rig, start_field, start_rig
+from tests.orchestrator.moments import Hasty
 from tests.orchestrator.rig import Rig
+from workflows.transports import cli_session, napalm
 
 __all__ = ["hasty_rig", "rig", "start_field", "start_rig"]
 
@@ -30,9 +32,20 @@ class Moved(HostClock):
 
 
 @pytest.fixture
-def isp(hasty_rig: Rig) -> Rig:
-    """The usual small ISP, in a hurry."""
+def isp(hasty_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """The usual small ISP, in a hurry; but a busy machine is not to be taken for a dead OLT."""
+    monkeypatch.setattr(cli_session, "LINE_S", 3)
     return hasty_rig
+
+
+@pytest.fixture
+def patient_isp(start_rig: StartRig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """The same, for what happens while a device is at work: nobody gives up before it happens."""
+    rig = start_rig(services=2, olts=1, save_s=0.02, timeout_s=30)
+    rig.office = replace(rig.office, clock=Hasty())
+    monkeypatch.setattr(cli_session, "LINE_S", 30)
+    monkeypatch.setattr(napalm, "LOCK_WAIT_S", 0)
+    return rig
 
 
 @pytest.fixture

@@ -37,6 +37,12 @@ BY_HAND_OLT = "service-port 1001 inbound traffic-table index 10 outbound traffic
 LOCK_S = napalm.LOCK_WAIT_S  # before a fixture shortens it
 
 
+@pytest.fixture
+def isp(patient_isp: Rig) -> Rig:
+    """A program that waits: every moment here is arranged."""
+    return patient_isp
+
+
 def come_online(rig: Rig, plan: str) -> None:
     """The session that a router's reload took down comes up again by the rows."""
     down, up, _ = TIERS[plan]
