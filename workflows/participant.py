@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -153,6 +153,8 @@ class WireContext:
     resolve: Resolver
     known_hosts: str  # path of our own known_hosts file; only keys in it are believed
     timeout_s: int
+    # raises once this worker may send no more; asked again where whoever takes over will see us
+    may_send: Callable[[], None] = field(default=lambda: None)
 
 
 class Wire(Protocol):

@@ -102,6 +102,7 @@ class Crew:
                         resolve=settings.resolve,
                         known_hosts=settings.known_hosts,
                         timeout_s=device.timeout_s,
+                        may_send=fence,
                     ),
                     "platform": platform(device.platform),
                 }
@@ -241,6 +242,9 @@ class Crew:
             self._fence()
             try:
                 wire: Wire = task.host.get_connection(WIRE, task.nornir.config)
+                # a worker may have been stopped on its way in: from here on whoever takes over
+                # finds this session when it drains, and waits for it or ends it
+                self._fence()
                 found: T | DeviceProblem = act(wire, platform(device.platform), device.name)
             except DeviceProblem as problem:
                 # a wire that failed once is not believed again: the next use opens a new one

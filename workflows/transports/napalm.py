@@ -71,7 +71,7 @@ class NapalmWire:
 
         def act() -> Reply:
             lines = guard.forward_lines(self._platform, handle)
-            self._session.lock(LOCK_WAIT_S)
+            self._lock(LOCK_WAIT_S)
             self._refuse_foreign(handle.token)
             guard.expect(self, self._platform, handle, guard.AS_PLANNED)
             self._session.load(lines)
@@ -109,7 +109,7 @@ class NapalmWire:
 
         def act() -> Reply:
             lines = guard.inverse_lines(self._platform, handle)
-            self._session.lock(LOCK_WAIT_S)
+            self._lock(LOCK_WAIT_S)
             ours = self._refuse_foreign(handle.token) == "OURS"
             seen = guard.expect(self, self._platform, handle, guard.ALL_OURS)
             if seen == "OLD" and not ours:
@@ -136,7 +136,7 @@ class NapalmWire:
 
         def act() -> Reply:
             try:
-                self._session.lock(YIELD_S)
+                self._lock(YIELD_S)
             except SaysNo as no:
                 older = self._older(str(no))
                 if older:
@@ -145,7 +145,7 @@ class NapalmWire:
             else:
                 return SENT
             try:
-                self._session.lock(DRAIN_WAIT_S)
+                self._lock(DRAIN_WAIT_S)
             except SaysNo as no:
                 return Reply(verdict="UNKNOWN", reason=f"an older session may act: {no}")
             return SENT
@@ -164,7 +164,7 @@ class NapalmWire:
 
         def act() -> Reply:
             checked = gate_profiles(self._platform, lines)
-            self._session.lock(LOCK_WAIT_S)
+            self._lock(LOCK_WAIT_S)
             if self._history("")[0] != "NONE":
                 return _refused("a commit waits for its confirmation: it would be confirmed too")
             self._session.load(checked)
@@ -220,6 +220,11 @@ class NapalmWire:
             return "NONE", revision
         return ("OURS" if token and log == token else "FOREIGN"), revision
 
+    def _lock(self, wait_s: float) -> None:
+        """Take the lock, and ask once more: only who holds it is seen by who takes over."""
+        self._session.lock(wait_s)
+        self._context.may_send()
+
     def _refuse_foreign(self, token: str) -> PendingSeen:
         pending, revision = self._history(token)
         if pending == "FOREIGN":
@@ -227,7 +232,7 @@ class NapalmWire:
         return pending
 
     def _need_ours(self, token: str) -> None:
-        self._session.lock(LOCK_WAIT_S)
+        self._lock(LOCK_WAIT_S)
         if self._refuse_foreign(token) != "OURS":
             raise SaysNo("nothing pending: the timer ended, or somebody else's commit confirmed it")
 
