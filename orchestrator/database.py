@@ -26,6 +26,8 @@ _GIVEN_UP = {"40001", "40P01"}  # serialization failure, deadlock: all of it was
 _FORMS = "Use sqlite:///FILE or postgresql://USER@HOST/NAME."
 _SECRET_OPTIONS = {"password", "sslpassword"}
 
+_POSTGRES_NOW = text("SELECT clock_timestamp()")
+_SQLITE_NOW = text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")
 _LIMITS = text(
     f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),"
     f" set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),"
@@ -154,8 +156,9 @@ def database_now(session: Session) -> dt.datetime:
 
     SQLite lives in this process, so its clock is the host's; asking SQL keeps one path.
     """
-    if session.get_bind().dialect.name == "postgresql":
-        value = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        value = connection.execute(_POSTGRES_NOW).scalar_one()
         return value.astimezone(dt.UTC)  # type: ignore[no-any-return]
-    value = session.execute(text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")).scalar_one()
+    value = connection.execute(_SQLITE_NOW).scalar_one()
     return dt.datetime.fromisoformat(str(value)).replace(tzinfo=dt.UTC)
