@@ -313,7 +313,9 @@ class _Trial:
             opened = load_set(session, self.set_id)
             passwords = take_passwords(self.office, session, opened)
             evidence = _evidence(opened, seen, database_now(session))
-        for left in reversed(range(COMMIT_TRIES)):
+        left = COMMIT_TRIES
+        while True:
+            left -= 1
             try:
                 with writing(self.office.engine) as session:
                     events = commit_set(session, opened, evidence, passwords)

@@ -48,15 +48,6 @@ class OpenSet:
     handles: Mapping[str, Handle]  # by device
     first_write_at: dt.datetime | None
 
-    @property
-    def token(self) -> str:
-        """What marks our armed changes on devices."""
-        return f"{self.set_id}.{self.attempt}"
-
-    def services(self, *states: str) -> frozenset[str]:
-        """The services whose change is in one of these states."""
-        return frozenset(change.service_id for change in self.changes if change.state in states)
-
 
 def write_intent(
     session: Session,

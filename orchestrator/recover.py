@@ -16,7 +16,7 @@ from .exceptions import list_open
 from .journal import OPEN_STATES, bump_epoch, find_verdict, list_open_sets, load_set, short
 from .office import Office
 from .outcome import Ending, ItemOutcome, Outcome
-from .rows import ChangeRow, SetRow
+from .rows import ChangeRow
 from .settle import ensure_decided, settle
 
 CRASHED = {"*": "its worker died before the decision"}
@@ -179,13 +179,6 @@ def _ending(change: ChangeRow) -> Ending:
 def orphans(session: Session) -> int:
     """Return how many sets are open: other commands say so in one line (D7)."""
     return len(list_open_sets(session))
-
-
-def newest_set(session: Session, plan_id: str) -> SetRow | None:
-    """Return the newest set of a plan."""
-    return session.exec(
-        select(SetRow).where(col(SetRow.plan_id) == plan_id).order_by(col(SetRow.set_id).desc())
-    ).first()
 
 
 def watch(office: Office) -> None:

@@ -44,14 +44,12 @@ def ensure_decided(office: Office, set_id: str, refusals: Mapping[str, str]) -> 
     The ABORT row waits for a COMMIT still in flight on the same key and loses to it (F12), so
     afterwards exactly one verdict is durable. The epoch shuts out every older incarnation first.
     """
-    for last in range(DECISION_TRIES):
+    for _again in range(DECISION_TRIES - 1):
         try:
             return _decided(office, set_id, refusals)
         except DatabaseProblem:
-            # a COMMIT in flight holds the key for longer than our lock timeout: ask again
-            if last == DECISION_TRIES - 1:
-                raise
-    raise AssertionError
+            continue  # a COMMIT in flight holds the key for longer than our lock timeout: ask again
+    return _decided(office, set_id, refusals)
 
 
 def _decided(office: Office, set_id: str, refusals: Mapping[str, str]) -> str:

@@ -1,0 +1,270 @@
+"""The commit core where nothing else leads: what the store refuses, what moves meanwhile."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+from sqlalchemy import event, text, update
+
+from inventory import Device, OpenChange, Undecided, local_date
+from orchestrator.clock import HostClock
+from orchestrator.coordinator import run_set
+from orchestrator.database import writing
+from orchestrator.interrupt import Interrupts
+from orchestrator.journal import EpochLostError, bump_epoch, list_open_sets
+from orchestrator.leases import LeaseLostError
+from orchestrator.recover import recover, watch
+from orchestrator.rows import LeaseRow
+from tests.orchestrator.moments import (
+    ARM,
+    BNG,
+    NEW,
+    OLT,
+    ONE,
+    is_as_before,
+    is_done,
+    upgrade,
+    when,
+)
+from tests.orchestrator.rig import Rig
+from workflows import Crew, Fence, Reply
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def isp(hasty_rig: Rig) -> Rig:
+    """One BNG, one OLT, and a program that does not wait long."""
+    return hasty_rig
+
+
+def _do(isp: Rig, *statements: str) -> None:
+    """Do something to the store from outside."""
+    with isp.office.engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def _refuse(table: str) -> str:
+    """Let the store refuse rows of a table as it refuses a key that is there already."""
+    return (
+        f"CREATE TRIGGER refuses BEFORE INSERT ON {table}"
+        " BEGIN SELECT RAISE(ABORT, 'UNIQUE constraint failed'); END"
+    )
+
+
+# --- before the intent ---------------------------------------------------------------------------
+
+
+def test_who_loses_the_race_for_the_intent_sends_nothing(isp: Rig) -> None:
+    """W12: the partial unique index is the last word on one open change per service."""
+    plan = isp.plan(isp.order(ONE, NEW))
+    _do(isp, _refuse("change"))
+    with pytest.raises(OpenChange, match="meanwhile"):
+        isp.apply(plan)
+    _do(isp, "DROP TRIGGER refuses")
+    is_as_before(isp)
+
+
+def test_a_change_that_was_opened_meanwhile_is_named(isp: Rig) -> None:
+    """W12: what another worker has written is seen in the intent's own transaction."""
+    plan, other = isp.plan(isp.order(ONE, NEW)), isp.plan(isp.order(ONE, NEW))
+    real = isp.office.crew
+
+    def dying(devices: tuple[Device, ...], fence: Fence) -> Crew:
+        crew = real(devices, fence)
+        crew.verb = _die  # type: ignore[assignment,method-assign]
+        return crew
+
+    # a worker dies with its intent written and nothing sent: nothing shows on the devices
+    isp.office = replace(isp.office, crew=dying)
+    with pytest.raises(KeyboardInterrupt):
+        isp.apply(plan)
+    isp.office = replace(isp.office, crew=real)
+    with pytest.raises(OpenChange, match="not closed yet"):
+        run_set(isp.office, Interrupts(), other.plan_id, other.items, 1)
+    recover(isp.office)
+    is_as_before(isp)
+
+
+def _die(_verb: str, _handles: object) -> dict[str, Reply]:
+    raise KeyboardInterrupt
+
+
+# --- at the decision -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("statement", "back", "why"),
+    [
+        (
+            "UPDATE service SET version = version + 1 WHERE service_id = 'svc-1001'",
+            "UPDATE service SET version = version - 1 WHERE service_id = 'svc-1001'",
+            "moved on",
+        ),
+        (
+            "UPDATE tier SET down_kbps = down_kbps + 1 WHERE code = 'fiber-500'",
+            "UPDATE tier SET down_kbps = down_kbps - 1 WHERE code = 'fiber-500'",
+            "other rates",
+        ),
+    ],
+)
+def test_what_moved_under_a_prepared_change_aborts_it(
+    isp: Rig, statement: str, back: str, why: str
+) -> None:
+    """Everything is compared once more in the decision's own transaction."""
+    when(isp, OLT, "prepared", lambda: _do(isp, statement))
+    ending, outcome = upgrade(isp)
+    assert (ending, outcome.exit_code()) == ("aborted", 1)
+    assert why in outcome.items[0].reason
+    _do(isp, back)
+    is_as_before(isp)
+
+
+def test_a_day_that_ends_under_a_prepared_change_aborts_it(isp: Rig) -> None:
+    """D11: what was priced for another local date is not decided."""
+    now, zone = dt.datetime.now(dt.UTC), isp.isp.time_zone
+    # one of the two outermost time zones has another date than any third one
+    moves = {
+        "Etc/GMT+12": "UPDATE account SET time_zone = 'Etc/GMT+12'",
+        "Etc/GMT-14": "UPDATE account SET time_zone = 'Etc/GMT-14'",
+    }
+    move = next(moves[end] for end in moves if local_date(now, end) != local_date(now, zone))
+    when(isp, OLT, "prepared", lambda: _do(isp, move))
+    ending, outcome = upgrade(isp)
+    assert (ending, outcome.exit_code()) == ("aborted", 1)
+    assert "that date has passed" in outcome.items[0].reason
+    is_as_before(isp)
+
+
+def test_a_worker_whose_epoch_is_over_decides_nothing(isp: Rig) -> None:
+    """W7: whoever recovers has shut it out; it stops, and does not abort either."""
+    left = [2]  # of readings: for the timers, and for what is decided
+
+    def take_over(_connection: object, _record: object) -> None:
+        if armed and left[0]:
+            left[0] -= 1
+            if not left[0]:
+                with writing(isp.office.engine) as session:
+                    (set_id,) = list_open_sets(session)
+                    bump_epoch(session, set_id)
+
+    armed: list[bool] = []
+    event.listen(isp.office.engine, "checkin", take_over)
+    when(isp, OLT, "read back", lambda: armed.append(True))
+    with pytest.raises(EpochLostError):
+        upgrade(isp)
+    armed.clear()
+    assert recover(isp.office).outcome.items[0].ending == "aborted"
+    is_as_before(isp)
+
+
+def test_a_verdict_that_the_store_refuses_is_left_to_recovery(isp: Rig) -> None:
+    """Neither row can be written: nothing is claimed, nothing is driven."""
+    when(isp, OLT, "prepared", lambda: _do(isp, _refuse("decision")))
+    with pytest.raises(Undecided, match="no decision"):
+        upgrade(isp)
+    _do(isp, "DROP TRIGGER refuses")
+    assert recover(isp.office).outcome.items[0].ending == "aborted"
+    is_as_before(isp)
+
+
+# --- timers --------------------------------------------------------------------------------------
+
+
+def _slow(isp: Rig) -> None:
+    """Every timer might fire before the confirm: it is started anew before the decision."""
+    settings = replace(isp.office.settings, confirm_budget_s=isp.office.settings.revert_after_s)
+    isp.office = replace(isp.office, settings=settings)
+
+
+def test_a_timer_that_might_fire_is_started_anew(isp: Rig) -> None:
+    _slow(isp)
+    assert upgrade(isp)[0] == "done"
+    entries = isp.fleet.control(BNG, "log")["entries"]
+    commits = [entry for entry in entries if entry["what"].startswith("commit-configuration")]
+    # prepared, started anew, confirmed
+    assert ["confirmed" in each["what"] + each["text"] for each in commits] == [True, True, False]
+    is_done(isp)
+
+
+def test_a_timer_that_cannot_be_started_anew_aborts(isp: Rig) -> None:
+    _slow(isp)
+    isp.fleet.control(BNG, "fault", verb=ARM, kind="refuse", arg="no", skip=1)
+    ending, outcome = upgrade(isp)
+    assert (ending, outcome.exit_code()) == ("aborted", 1)
+    assert "could not be extended" in outcome.items[0].reason
+    is_as_before(isp)
+
+
+def test_a_timer_that_somebody_ended_aborts(isp: Rig) -> None:
+    """Our session is lost, and a person's commit check has made ours permanent."""
+
+    def confirm() -> None:
+        isp.fleet.control(BNG, "cut")
+        isp.fleet.control(BNG, "commit_check")
+
+    when(isp, OLT, "prepared", confirm)
+    ending, outcome = upgrade(isp)
+    assert (ending, outcome.exit_code()) == ("aborted", 1)
+    assert "revert timer reads none" in outcome.items[0].reason
+    is_as_before(isp)
+
+
+# --- after the decision --------------------------------------------------------------------------
+
+
+def test_the_last_look_may_find_it_done(isp: Rig) -> None:
+    """Two saves are lost, and the third one's answer: it is read, and nothing is reversed."""
+    isp.fleet.control(OLT, "fault", verb="save", kind="drop_before", count=2)
+    isp.fleet.control(OLT, "fault", verb="save", kind="drop_after")
+    assert upgrade(isp)[0] == "done"
+    is_done(isp)
+
+
+# --- leases, and recovery that watches -----------------------------------------------------------
+
+
+def test_a_lease_that_is_somebody_elses_by_now_is_not_renewed(isp: Rig) -> None:
+    with isp.office.leases("a test") as leases:
+        leases.acquire(frozenset({BNG}), wait_s=0)
+        with writing(isp.office.engine) as session:
+            session.execute(update(LeaseRow).values(owner="another"))
+        with pytest.raises(LeaseLostError, match="taken over"):
+            leases.renew()
+
+
+class _Ended(BaseException):
+    """A person has stopped the watching."""
+
+
+@dataclass(slots=True)
+class _Rounds(HostClock):
+    """Does one thing for each round, and then ends it."""
+
+    acts: list[Callable[[], None]] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        """Do the next thing."""
+        _ = seconds
+        if not self.acts:
+            raise _Ended
+        self.acts.pop(0)()
+
+
+def test_watching_goes_on_while_the_store_is_away(isp: Rig) -> None:
+    """What waits is told in each round, and so is what is wrong with the store."""
+    isp.office = replace(isp.office, settings=replace(isp.office.settings, settle_s=600))
+    assert upgrade(isp)[0] == "done"
+    hidden = lambda: _do(isp, "ALTER TABLE change RENAME TO hidden")  # noqa: E731
+    back = lambda: _do(isp, "ALTER TABLE hidden RENAME TO change")  # noqa: E731
+    isp.office = replace(isp.office, clock=_Rounds(acts=[hidden, back]))
+    isp.said.clear()
+    with pytest.raises(_Ended):
+        watch(isp.office)
+    told = [text for who, text in isp.said if who == "recover"]
+    assert ["can be closed in" in text for text in told] == [True, False, True]
+    assert "no such table" in told[1]
