@@ -163,18 +163,15 @@ INJECTIONS = (
     "svc-1001') AND randomblob(99999999)--",
     "{{7*7}}",
     ":x %(x)s ?",
-    "\x00",
+    "\x1b\x01\x7f",  # a NUL cannot be in an argument
 )
 ASKS = (
     ("find", "{}", "--json"),
     ("subscriber", "show", "{}", "--json"),
     ("device", "show", "{}", "--json"),
     ("change", "show", "{}", "--json"),
-    ("exceptions", "show", "{}", "--json"),
-    ("change", "apply", "{}", "--yes"),
     ("service", "tier", "{}", "fiber-500", "--yes"),
     ("service", "tier", "svc-1001", "{}", "--yes"),
-    ("plan", "list", "--json"),
 )
 
 
@@ -208,7 +205,7 @@ def _holds(row: object, text: str) -> bool:
 
 
 def test_rows_are_ordered_by_columns() -> None:
-    """Goal: no ORDER BY by name. Method: what order_by and group_by are given is never text."""
+    """Goal: no ORDER BY of somebody's. Method: what it is given is a column, or a constant."""
     checked = 0
     for path in modules(*ROOMS):
         for node in ast.walk(tree(path)):
@@ -217,6 +214,6 @@ def test_rows_are_ordered_by_columns() -> None:
             if node.func.attr in ("order_by", "group_by"):
                 checked += 1
                 for given in node.args:
-                    assert not _is_text(given), (path, ast.unparse(node))
+                    assert not _made_of_strings(given), (path, ast.unparse(node))
                     assert "text(" not in ast.unparse(given), (path, ast.unparse(node))
     assert checked > 5
