@@ -7,6 +7,11 @@ import socket
 import threading
 from collections.abc import Callable
 
+from orchestrator.database import IDLE_TIMEOUT_MS
+
+IDLE = f"'idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}'".encode()
+PATIENT = IDLE.replace(b"10000", b"99999")  # a busy machine starts no process in ten seconds
+
 
 class Relay:
     """A TCP relay before the server, which can lose one COMMIT or the answer to it."""
@@ -15,8 +20,11 @@ class Relay:
         self._address = address
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.lose = ""  # "request" or "answer" of the next COMMIT, or "both" until `wait` is over
+        # "request" or "answer" of the next COMMIT; "both" or, with a client that goes on to wait,
+        # "late": the COMMIT is passed on when `wait` is over, and nobody hears the answer
+        self.lose = ""
         self.wait: Callable[[], None] = lambda: None
+        self.patient = False  # the server is told to bear a session that sleeps for longer
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -46,12 +54,14 @@ class Relay:
     def _up(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
+                if self.patient:
+                    data = data.replace(IDLE, PATIENT)
                 lose = self.lose if data[:1] == b"Q" and data.endswith(b"COMMIT\0") else ""
                 if lose:
                     self.lose = ""
                 if lose in ("answer", "both"):
                     client.shutdown(socket.SHUT_RDWR)
-                if lose == "both":
+                if lose in ("both", "late"):
                     self.wait()
                 if lose != "request":
                     server.sendall(data)

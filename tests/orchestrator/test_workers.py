@@ -182,25 +182,25 @@ def test_a_stopped_worker_is_taken_over_and_stops_itself(
             wait_for(other, lambda: lease_owner(isp, BNG) not in ("", slept))
             since = isp.rig.fleet.control(BNG, "log")["last"]
             since = max(since, isp.rig.fleet.control(OLT, "log")["last"])
-            mine = _sessions(isp)
+            mine = logged_in(isp)
             sleeper.send_signal(signal.SIGCONT)
             woken, settled = ended(sleeper), ended(other)
     assert woken.code == 6, woken.err
     assert "bandmaster recover" in woken.err
     assert settled.code == 0, settled.err
-    assert _sent(isp, mine, since) <= {"session ended", "logout", "close-session"}
+    assert sent_by(isp, mine, since) <= {"session ended", "logout", "close-session"}
     at_rest(isp)
     one_of_two(isp, ONE, decided=decided)
 
 
-def _sessions(field: Field) -> set[str]:
+def logged_in(field: Field) -> set[str]:
     """The sessions that are logged in now, as the devices' logs name them."""
     bng = field.rig.fleet.control(BNG, "log")["entries"]
     olt = field.rig.fleet.control(OLT, "log")["entries"]
     return {entry["who"] for entry in (*bng, *olt) if "#" in entry["who"]}
 
 
-def _sent(field: Field, sessions: set[str], since: int) -> set[str]:
+def sent_by(field: Field, sessions: set[str], since: int) -> set[str]:
     """What came from these sessions after this moment."""
     logs = [field.rig.fleet.control(name, "log", since=since)["entries"] for name in (BNG, OLT)]
     return {e["what"] for log in logs for e in log if e["who"] in sessions}
