@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import random
 import sys
 import time
 from collections.abc import Iterable
 
-from .faults import Act, Scenario, draw
+from .faults import Scenario, draw
 from .places import PLACES
-from .pool import Tally, Task, all_edges, play_all, single_edges
+from .pool import Tally, Task, pairs, play_all, single_edges, some_pairs
 from .run import Result, shrink, theatre
 
 SHOWN = 2  # failures that are shrunk and told
@@ -37,27 +36,6 @@ def explain(failed: Iterable[Scenario]) -> None:
         for scenario in list(failed)[:SHOWN]:
             say(f"\nFAILED, shrunk from seed {scenario.seed} (SEED={scenario.seed} replays it):")
             say(story(shrink(stage.play, stage.play(scenario))))
-
-
-def pairs(place: str) -> Iterable[Scenario]:
-    """Every pair of kills: at an edge, and at a later one, of what is run then."""
-    with theatre() as stage:
-        count = all_edges(stage, place)
-    for first in range(1, count + 1):
-        for second in range(first + 1, first + count + 1):
-            acts = (Act("any", first, "kill"), Act("any", second, "kill"))
-            yield Scenario(seed=1, place=place, order="up", acts=acts)
-
-
-def some_pairs(place: str, number: int) -> Iterable[Scenario]:
-    """A sample of those pairs."""
-    with theatre() as stage:
-        count = all_edges(stage, place)
-    rng = random.Random(number)  # noqa: S311 - a sample, not a secret
-    for _ in range(number):
-        first = rng.randint(1, count)
-        acts = (Act("any", first, "kill"), Act("any", first + rng.randint(1, count), "kill"))
-        yield Scenario(seed=1, place=place, order="up", acts=acts)
 
 
 def judged(name: str, tasks: Iterable[Task]) -> Tally:

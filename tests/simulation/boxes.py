@@ -102,6 +102,7 @@ class Box:
     holder: Login | str | None = None  # of the exclusive lock; a text names a person
     logins: list[Login] = field(default_factory=list)
     away_until_s: float = 0.0
+    refuses_until_s: float = 0.0  # every write, with words
     log: str = "initial"  # of the newest commit
     fired: set[str] = field(default_factory=set)  # dead man's jobs that have restored
     humans: Config = field(default_factory=dict)  # what a person set last, by key

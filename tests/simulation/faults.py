@@ -13,6 +13,7 @@ RADIUS_FAULTS = ("lost", "unanswered", "late", "refused", "refused 503", "refuse
 COMMIT_FAULTS = ("lost", "landed", "full", "late", "vanish", "late+kill", "vanish+kill")
 WORLD_FAULTS = (
     "box away",
+    "box refuses",
     "database away",
     "statement lost",
     "reload",

@@ -13,10 +13,10 @@ from typing import Any
 
 from .boxes import HUMAN, Box, Config, Login
 from .places import SUSPENDED, TABLE_OF, TIERS, line_of, login_of
+from .sessions import WRITES
 from .world import Online, World, access_rates
 
 OURS_NOT = (HUMAN, "timer", "reload")
-WRITES = ("line", "load", "commit", "confirm", "cancel", "save")
 RECOVERERS = "RPWX"  # processes that talk to devices for an open change only
 RATE_OF_TABLE = {index: kbps for kbps, index in TABLE_OF.items()}
 Rates = tuple[int, int, str]  # down, up, state

@@ -20,21 +20,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
+from nornir.core.task import Result
 from sqlalchemy import update
 from sqlmodel import Session, col
 
-from inventory import new_id
+from inventory import DeviceProblem, new_id
 from orchestrator import coordinator, decide, drive, journal, recover, settle
 from orchestrator.database import database_now, reading, writing
 from orchestrator.leases import Leases
-from workflows import Crew, Observation, Reply
+from workflows import Crew, Observation, Reply, tasks
 from workflows.participant import SENT, classify
 from workflows.transports import guard, napalm, netmiko
 
 from .__main__ import say, story
 from .faults import Act, Scenario, draw
 from .places import PLACES
-from .run import Result, shrink, theatre
+from .run import shrink, theatre
 
 Put = Callable[[object, str, object], None]
 Hunt = Callable[[int], Scenario]
@@ -94,29 +95,30 @@ def no_drain(put: Put) -> None:
 
 def trust_ok(put: Put) -> None:
     """A confirmation that was answered OK is done: nobody reads, neither before nor after."""
-    verb_real, known = Crew.verb, {}
+    verb_real, look_real = Crew.verb, drive._look
 
     def verb(crew: Crew, name: str, handles: Any) -> dict[str, Reply]:
         replies = verb_real(crew, name, handles)
-        if name == "confirm":
-            known.update({each: 1 for each, reply in replies.items() if reply.verdict == "SENT"})
+        believed = {each for each, reply in replies.items() if reply.verdict == "SENT"}
+        crew.__dict__["believed"] = believed if name == "confirm" else set()
         return replies
 
-    def look(office: Any, crew: Any, set_id: Any, left: Any, seen: Any) -> Any:
-        found = look_real(office, crew, set_id, left, seen)
-        for name in set(known) & set(found):
-            del known[name]
-            items = {
-                key: replace(item, running="NEW", startup="NEW")
-                for key, item in found[name].items.items()
-            }
-            found[name] = replace(found[name], pending="NONE", items=items)
-        return found
+    def look(office: Any, crew: Crew, set_id: str, left: Any, seen: Any) -> Any:
+        last = crew.__dict__.setdefault("last", {})
+        believed = crew.__dict__.pop("believed", set()) & last.keys() & left.keys()
+        others = {name: task for name, task in left.items() if name not in believed}
+        found = look_real(office, crew, set_id, others, seen)
+        last.update(seen | found)
+        return found | {name: _as_told(last[name]) for name in believed}
 
-    look_real = drive._look
     put(Crew, "verb", verb)
     put(drive, "_look", look)
-    put(napalm.NapalmWire, "_need_ours", lambda wire, _token: wire._session.lock(30))
+    put(napalm.NapalmWire, "_need_ours", lambda wire, _token: wire._lock(30))
+
+
+def _as_told(seen: Observation) -> Observation:
+    items = {key: replace(item, running="NEW", startup="NEW") for key, item in seen.items.items()}
+    return replace(seen, pending="NONE", items=items)
 
 
 def no_write_ahead(put: Put) -> None:
@@ -171,6 +173,27 @@ def no_lease(put: Put) -> None:
     put(Leases, "start_renewing", lambda _leases: None)
     put(Leases, "fence", lambda _leases: None)
     put(Leases, "release", lambda _leases: None)
+
+
+def asks_once(put: Put) -> None:
+    """The lease is looked at before a login, and not again where a taker could see us."""
+
+    def each(crew: Any, names: frozenset[str], act: Any) -> Any:
+        def body(task: Any) -> Result:
+            name = task.host.name
+            crew._fence()
+            try:
+                wire = task.host.get_connection(tasks.WIRE, task.nornir.config)
+                found = act(wire, tasks.platform(crew._devices[name].platform), name)
+            except DeviceProblem as problem:
+                crew._drop(name)
+                found = problem
+            return Result(host=task.host, result=found)
+
+        return crew._run(names, body)
+
+    put(Crew, "_each", each)
+    put(napalm.NapalmWire, "_lock", lambda wire, wait_s: wire._session.lock(wait_s))
 
 
 def posts_what_is_seen(put: Put) -> None:
@@ -334,6 +357,22 @@ def sleepers(seed: int) -> Scenario:
     )
 
 
+def sleepy_logins(seed: int) -> Scenario:
+    """A worker sleeps on its way to a device, first or again, while somebody takes over."""
+    rng = random.Random(seed)  # noqa: S311
+    first = rng.randint(7, 20)
+    acts = [Act("device", first + rng.randint(1, 5), "stop", 400.0)]
+    if rng.random() < 0.7:
+        acts.append(Act("device", first, rng.choice(("lost", "unanswered"))))
+    return Scenario(
+        seed=seed,
+        place=rng.choice(("static", "inverse", "deadman")),
+        order="up",
+        watcher="elsewhere",
+        acts=tuple(sorted(acts)),
+    )
+
+
 def dozing_confirm(seed: int) -> Scenario:
     """Killed around the decision; whoever recovers sleeps in a request for longer than a timer."""
     rng = random.Random(seed)  # noqa: S311
@@ -342,8 +381,8 @@ def dozing_confirm(seed: int) -> Scenario:
         place="static",
         order="up",
         acts=(
-            Act("device", rng.randint(16, 32), "kill"),
-            Act("device", rng.randint(20, 60), "stop", 400.0),
+            Act("device", rng.randint(22, 30), "kill"),
+            Act("device", rng.randint(28, 48), "stop", 400.0),
         ),
     )
 
@@ -378,6 +417,7 @@ MUTANTS = (
     Mutant(name="no save", rule="W6", remove=no_save, hunt=at_places("inverse", "deadman")),
     Mutant(name="CoA before the decision", rule="W2", remove=coa_first, hunt=at_places("junos")),
     Mutant(name="no lease", rule="W12, W13", remove=no_lease, hunt=sleepers),
+    Mutant(name="lease asked once", rule="W13", remove=asks_once, hunt=sleepy_logins),
     Mutant(name="recovery posts what it sees", rule="W8", remove=posts_what_is_seen),
     Mutant(name="key not unique", rule="W16", remove=key_not_unique, hunt=again),
     Mutant(name="no compare before write", rule="W10", remove=no_compare),
@@ -455,7 +495,7 @@ def look_for(number: int) -> Found:
                 if seed % 20 == 0:
                     stage.sweep()
                 if result.violations:
-                    small: Result = shrink(stage.play, result)
+                    small = shrink(stage.play, result)
                     took_s = time.monotonic() - began
                     return Found(
                         name=mutant.name,

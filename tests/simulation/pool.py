@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -107,11 +108,35 @@ def single_edges(*, every: bool = False) -> Iterator[Scenario]:
                     yield Scenario(seed=1, place=name, order="up", watcher=watcher, acts=(act,))
 
 
-def effects(stage: Theatre, place: str) -> list[int]:
+def effects(stage: Theatre, place: str, *acts: Act) -> list[int]:
     """Return the edges right after something happened outside of the process."""
-    seen = stage.play(Scenario(seed=1, place=place, order="up"), listed=True)
+    seen = stage.play(Scenario(seed=1, place=place, order="up", acts=acts), listed=True)
     return [
         number
         for number, (kind, what) in enumerate(seen.passed, start=1)
         if what.startswith("after") and kind != "sql"
     ]
+
+
+def pairs(place: str) -> Iterator[Scenario]:
+    """Every pair of kills at a place: one after each effect, and one after each of what follows."""
+    with theatre() as stage:
+        found = [
+            (Act("any", first, "kill"), Act("any", second, "kill"))
+            for first in effects(stage, place)
+            for second in effects(stage, place, Act("any", first, "kill"))
+            if second > first
+        ]
+    for acts in found:
+        yield Scenario(seed=1, place=place, order="up", acts=acts)
+
+
+def some_pairs(place: str, number: int) -> Iterator[Scenario]:
+    """A sample of pairs of kills, at any edges."""
+    with theatre() as stage:
+        count = all_edges(stage, place)
+    rng = random.Random(number)  # noqa: S311 - a sample, not a secret
+    for _ in range(number):
+        first = rng.randint(1, count)
+        acts = (Act("any", first, "kill"), Act("any", first + rng.randint(1, count), "kill"))
+        yield Scenario(seed=1, place=place, order="up", acts=acts)

@@ -326,21 +326,19 @@ class _Play:
                     self._do(act, what)
 
     def _must_wait(self, kind: str) -> bool:
-        return self.world.scheduler.me().checked or kind not in ("sql", "commit")
+        return kind not in ("sql", "commit")
 
     def _fits(self, act: Act, kind: str) -> bool:
         """Whether an act has to wait for an edge outside of what nobody claims to survive.
 
-        A worker that is stopped between its last look at its lease and the device (D7), and a
-        person who edits between compare and write on a box without a lock (W10).
+        A worker that is stopped between its last look at its lease and a datagram, and a person
+        who edits between compare and write on a box without a lock (W10).
         """
-        me = self.world.scheduler.me()
         if act.what == "stop":
-            return me.checked
-        if act.what.startswith("human edit") and kind == "device":
-            box = self._box(act)
-            return not box.confirms
-        return False
+            return kind == "radius"
+        return (
+            act.what.startswith("human edit") and kind == "device" and not self._box(act).confirms
+        )
 
     def _service_id(self, place: int) -> str:
         return self.world.place.ids()[place]
@@ -391,6 +389,9 @@ class _Play:
         if what == "box away":
             scheduler.tell(box.name, f"away for {act.value:.0f} s")
             box.away_until_s = scheduler.now_s + act.value
+        elif what == "box refuses":
+            scheduler.tell(box.name, f"refuses every write for {act.value:.0f} s")
+            box.refuses_until_s = scheduler.now_s + act.value
         elif what == "database away":
             scheduler.tell("database", f"away for {act.value:.0f} s")
             world.store.away_until_s = scheduler.now_s + act.value

@@ -50,7 +50,6 @@ class Worker:
         self.error: BaseException | None = None
         self.wake_s = 0.0
         self.waits: Callable[[], bool] | None = None
-        self.checked = False  # has passed the fence and not yet reached its device
         self.eager = False  # it slept or waited: it goes on as soon as it can
         self._scheduler = scheduler
         self._body = body

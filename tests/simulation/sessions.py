@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lxml import etree
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .world import World
 
 T = TypeVar("T")
+WRITES = ("line", "load", "commit", "confirm", "cancel", "save")
 ASK_S, LINE_S, COMMIT_S, OPEN_S, SAVE_S = 0.05, 0.05, 0.6, 0.4, 2.0
 LOCK_POLL_S = 0.5
 KBPS = (1_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)
@@ -41,16 +43,12 @@ class Session:
     def open(self) -> None:
         """Log in."""
         world, box = self._world, self._box
-        me = world.scheduler.me()
         world.scheduler.edge("device", f"before login to {box.name}")
         fault = world.take_fault()
         if fault or self._away():
             world.scheduler.sleep(self._device.timeout_s)
-            me.checked = False
             raise Unreachable(box.name, "does not answer", "")
-        self._login = box.log_in(me.process)
-        if not box.confirms:
-            me.checked = False  # who takes over waits for this session's end, or ends it
+        self._login = box.log_in(world.scheduler.me().process)
         world.scheduler.edge("device", f"after login to {box.name}", OPEN_S)
 
     def close(self) -> None:
@@ -69,13 +67,12 @@ class Session:
         if login is None or self.doubted:
             raise InDoubt("the session is closed or in doubt: a new one is needed")
         scheduler = world.scheduler
-        if box.holder is login:
-            scheduler.me().checked = False  # who takes over waits for this lock
         scheduler.edge("device", f"before {what} on {box.name}")
         fault = world.take_fault()
         if login.gone or self._away():
             fault = "gone"
-        if fault.startswith("refused"):
+        no = scheduler.now_s < box.refuses_until_s and what.startswith(WRITES)
+        if fault.startswith("refused") or (no and not fault):
             scheduler.tell(box.name, f"refuses {what}")
             raise SaysNo("refused by the device")
         if fault.startswith("late"):
@@ -122,19 +119,30 @@ class NetconfSim(Session):
     def _lock(self) -> None:
         box = self._box
         if box.holder not in (None, self._login):
-            raise SaysNo("configuration database locked by somebody")
+            held = box.holder
+            who = f"bandmaster (pid {held.number})" if isinstance(held, Login) else "joe p0 (pid 1)"
+            raise SaysNo(f"configuration database locked by: {who}")
         box.holder = self._login
 
     def call(self, name: str, **arguments: str) -> Any:
         """Answer the reading calls."""
         if name == "get-commit-information":
             return self.request("history", self._history, ASK_S)
+        if name == "kill-session":
+            return self.request("kill-session", partial(self._kill, arguments["session_id"]), ASK_S)
         if name == "get-interface-policer-information":
             return self.request("policers", self._policers, ASK_S)
         if name == "get-subscribers":
             login = arguments.get("user-name", "")
             return self.request("sessions", lambda: self._subscribers(login), ASK_S)
         raise AssertionError(name)
+
+    def _kill(self, number: str) -> None:
+        for login in self._box.logins:
+            if str(login.number) == number:
+                self._box.log_out(login)
+                return
+        raise SaysNo("no such session")
 
     def _history(self) -> Any:
         box = self._box
@@ -261,6 +269,7 @@ class TokenWire(NapalmWire):
         """Confirm under our token: nobody else's commit can be hit."""
 
         def act() -> Reply:
+            self._lock(LOCK_WAIT_S)
             self._session.confirm(handle.token)  # type: ignore[attr-defined]
             return SENT
 
@@ -271,10 +280,10 @@ class TokenWire(NapalmWire):
 
         def act() -> Reply:
             lines = guard.inverse_lines(self._platform, handle)
+            self._lock(LOCK_WAIT_S)
             if self._refuse_foreign(handle.token) == "OURS":
                 self._session.cancel(handle.token)  # type: ignore[attr-defined]
                 return SENT
-            self._session.lock(LOCK_WAIT_S)
             if guard.expect(self, self._platform, handle, guard.ALL_OURS) != "OLD":
                 self._session.load(lines)
                 self._session.commit()

@@ -94,6 +94,16 @@ def test_a_worker_may_die_at_an_edge(stage: Theatre, place: str) -> None:
         assert result.injected == Counter(kill=1)
 
 
+@pytest.mark.parametrize("place", ["static", "inverse", "deadman"])
+def test_a_worker_may_sleep_on_its_way_in(stage: Theatre, place: str) -> None:
+    """Goal: no write after a takeover. Method: stopped for long at logins and locks, then woken."""
+    for at in (1, 9, 10, 11, 14):
+        acts = (Act("device", 8, "unanswered"), Act("device", at, "stop", 400.0))
+        scenario = Scenario(seed=1, place=place, order="up", watcher="elsewhere", acts=acts)
+        result = stage.play(scenario)
+        assert result.violations == [], story(result)
+
+
 def test_a_dead_worker_reaches_nothing(stage: Theatre) -> None:
     """Goal: a kill is a kill. Method: no request of the worker after it, in a traced run."""
     result = stage.play(quiet("both", "up", Act("any", 170, "kill")), traced=True)

@@ -151,9 +151,7 @@ class World:
     ) -> CoaReply:
         """Send one CoA or Disconnect to the simulated NAS."""
         scheduler = self.scheduler
-        me = scheduler.me()
         scheduler.edge("radius", f"before {action} for {session.login}")
-        me.checked = False
         fault = self.take_fault()
 
         def act() -> CoaReply:
@@ -234,13 +232,9 @@ class World:
         """The office of one process."""
 
         def crew(devices: tuple[Device, ...], fence: Fence) -> Crew:
-            def checked() -> None:
-                fence()
-                self.scheduler.me().checked = True
-
             settings = CrewSettings(resolve=_no_secret, known_hosts="", workers=4)
             runner = Runner(self.scheduler)
-            return Crew(devices, settings, fence=checked, runner=runner)
+            return Crew(devices, settings, fence=fence, runner=runner)
 
         def tell(who: str, text: str) -> None:
             self.scheduler.tell(process.name, f"{who}: {text}")
