@@ -8,28 +8,33 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from sqlalchemy import event, text, update
+from sqlmodel import select
 
+from billing_bridge import verify
 from inventory import Device, OpenChange, Undecided, local_date
 from orchestrator.clock import HostClock
 from orchestrator.coordinator import run_set
-from orchestrator.database import writing
+from orchestrator.database import reading, writing
+from orchestrator.decide import accept_as_is
 from orchestrator.interrupt import Interrupts
 from orchestrator.journal import EpochLostError, bump_epoch, list_open_sets
-from orchestrator.leases import LeaseLostError
+from orchestrator.leases import LeaseLostError, list_leases
 from orchestrator.recover import recover, watch
-from orchestrator.rows import LeaseRow
+from orchestrator.rows import ChangeRow, DecisionRow, LeaseRow
 from tests.orchestrator.moments import (
     ARM,
     BNG,
     NEW,
     OLT,
     ONE,
+    disputed,
     is_as_before,
     is_done,
+    nothing_left,
     upgrade,
     when,
 )
-from tests.orchestrator.rig import Rig
+from tests.orchestrator.rig import Rig, at_tier, truth
 from workflows import Crew, Fence, Reply
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -225,6 +230,77 @@ def test_the_last_look_may_find_it_done(isp: Rig) -> None:
     is_done(isp)
 
 
+def test_a_window_of_somebody_else_is_left_to_run_out(isp: Rig) -> None:
+    """Ours is confirmed, the session is lost, and a person begins a commit confirmed at once."""
+
+    def begin() -> None:
+        isp.fleet.control(BNG, "cut")
+        lines = ["set system host-name other"]
+        isp.fleet.control(BNG, "edit", lines=lines, confirm_min=5)
+
+    when(isp, BNG, "confirmed", begin)
+    assert upgrade(isp)[1].exit_code() == 4
+    assert (disputed(isp).participant, disputed(isp).cause) == (BNG, "foreign confirm")
+    isp.fleet.control(BNG, "expire")
+    recover(isp.office)
+    is_done(isp)
+
+
+def test_an_upgrade_that_took_effect_on_a_later_day_is_billed_from_then(isp: Rig) -> None:
+    """D4: the router was away for two days after the decision; one event says so, once."""
+    when(isp, "decision", "committed", lambda: isp.fleet.control(BNG, "die"))
+    assert upgrade(isp)[0] == "in doubt"
+    with writing(isp.office.engine) as session:
+        row = session.exec(select(DecisionRow)).one()
+        row.decided_at -= dt.timedelta(days=2)
+        session.add(row)
+    isp.fleet.control(BNG, "revive")
+    assert recover(isp.office).outcome.exit_code() == 0
+    assert truth(isp, ONE).events == ("service.adopted", "tier.changed", "service.effect_shifted")
+    recover(isp.office)
+    at_tier(isp, ONE, NEW)
+    nothing_left(isp)
+    with reading(isp.office.engine) as session:
+        assert verify(session, deep=True).problem == ""
+
+
+def test_accepting_a_service_that_never_began_posts_nothing(isp: Rig) -> None:
+    """A reversed activation leaves the state `none`: nothing is owed, whatever a device has."""
+    assert upgrade(isp)[0] == "done"
+    with writing(isp.office.engine) as session:
+        change = session.exec(select(ChangeRow)).one()
+        none = text("UPDATE service SET state = 'none' WHERE service_id = 'svc-1001'")
+        session.connection().execute(none)
+        assert accept_as_is(session, change, "tester", "x-1") == ()
+    assert truth(isp, ONE).events == ("service.adopted", "tier.changed")
+
+
+def test_what_never_reads_back_as_told_is_given_up(isp: Rig) -> None:
+    """W5: a router that says OK each time and programs nothing is not billed for."""
+
+    def stop_programming() -> None:
+        isp.fleet.control(BNG, "knob", name="not_programmed", value=True)
+        isp.fleet.control(BNG, "expire")
+
+    when(isp, "decision", "committed", stop_programming)
+    ending, _ = upgrade(isp)
+    assert ending == "reversed"
+    assert truth(isp, ONE).events == ("service.adopted", "tier.changed", "event.reversed")
+    isp.fleet.control(BNG, "knob", name="not_programmed", value=False)
+    isp.fleet.control(BNG, "program")
+    recover(isp.office)
+    is_as_before(isp, "tier.changed", "event.reversed")
+
+
+def test_a_set_may_hold_lines_of_several_rates(isp: Rig) -> None:
+    orders = (isp.order(ONE, NEW), isp.order("svc-1002", kind="suspend"))
+    outcome = isp.apply(isp.plan(*orders))
+    assert [item.ending for item in outcome.items] == ["done", "done"]
+    assert (BNG, "keeps 2 lines") in isp.said
+    recover(isp.office)
+    nothing_left(isp)
+
+
 # --- leases, and recovery that watches -----------------------------------------------------------
 
 
@@ -235,6 +311,25 @@ def test_a_lease_that_is_somebody_elses_by_now_is_not_renewed(isp: Rig) -> None:
             session.execute(update(LeaseRow).values(owner="another"))
         with pytest.raises(LeaseLostError, match="taken over"):
             leases.renew()
+
+
+def test_two_who_take_a_lease_at_the_same_moment(isp: Rig) -> None:
+    """The store refuses the second row: who meets that looks again, and here finds it free."""
+    _do(isp, _refuse("lease"))
+    refused: list[bool] = []
+
+    def give_way(_connection: object, _record: object) -> None:
+        if not refused:
+            refused.append(True)
+            _do(isp, "DROP TRIGGER refuses")
+
+    event.listen(isp.office.engine, "checkin", give_way)
+    with isp.office.leases("a test") as leases:
+        leases.acquire(frozenset({BNG}), wait_s=0)
+        assert refused
+        leases.fence()
+        with reading(isp.office.engine) as session:
+            assert [row.device for row in list_leases(session)] == [BNG]
 
 
 class _Ended(BaseException):
