@@ -3,12 +3,19 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+CORE := tests/orchestrator tests/faults tests/billing_bridge/test_append.py tests/billing_bridge/test_append_head.py tests/model/test_conformance.py
 
-.PHONY: demo test check kills bench lab-up lab-down format servers clean
+.PHONY: demo test check coverage sim sim-mutants kills bench lab-up lab-down format servers clean
 
 demo: $(READY) ; $(PY) -m lab.demo
-test: $(READY) servers ; $(PY) -m pytest -n 4 --dist loadscope $(ARGS)
+# a part alone (ARGS) is tests only; the whole ends with the simulation
+test: $(READY) servers ; $(PY) -m pytest -n 4 --dist loadscope $(ARGS) $(if $(ARGS),,&& $(PY) -m tests.simulation --seeds 5000)
 check: $(READY) ; $(PY) tools/check.py
+# SEED=s tells one seed's story, SEEDS=n plays n of them
+sim: $(READY) ; $(PY) -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+sim-mutants: $(READY) ; $(PY) -m tests.simulation.mutants $(ARGS)
+# every branch of what decides, drives and bills, or it fails; about ten minutes on two cores
+coverage: $(READY) servers ; $(PY) -m pytest -n 4 --dist loadscope --cov --cov-config=tools/coverage.ini $(CORE)
 kills: $(READY) servers ; $(PY) -m tests.kills $(ARGS)
 bench: $(READY) servers ; $(PY) -m benchmarks.all $(ARGS)
 lab-up: $(READY) servers ; $(PY) -m lab up
