@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.simulation import mutants
+from tests.simulation import rules
 from tests.simulation.faults import Act, Scenario, draw
 from tests.simulation.trace import Step, quiet, tracing
 from workflows import Crew, Reply
@@ -54,7 +54,7 @@ def test_a_run_that_is_killed_is_one_of_the_model(play: Play, edge: int) -> None
 # --- a program with a rule taken out
 
 
-def _confirm_at_once(put: mutants.Put) -> None:
+def _confirm_at_once(put: rules.Put) -> None:
     """What is prepared is confirmed, before anybody has decided."""
     real = Crew.verb
 
@@ -68,15 +68,15 @@ def _confirm_at_once(put: mutants.Put) -> None:
 
 
 # what is wrong with each: the first event that the model has no step for
-WRONG: dict[str, tuple[Callable[[mutants.Put], None], Scenario, str]] = {
+WRONG: dict[str, tuple[Callable[[rules.Put], None], Scenario, str]] = {
     "confirm before the decision": (_confirm_at_once, quiet("both", "up"), "N NEW NEW NONE"),
-    "ledger apart": (mutants.ledger_apart, quiet("both", "up"), "db COMMITTED COMMIT OLD"),
-    "no write-ahead": (mutants.no_write_ahead, quiet("both", "up"), "N NEW OLD OURS"),
-    "decide first": (mutants.decide_first, quiet("both", "up"), "db COMMITTED COMMIT NEW"),
-    "CoA first": (mutants.coa_first, quiet("both", "up"), "S NEW"),
-    "no save": (mutants.no_save, quiet("both", "up"), "S NEW"),
+    "ledger apart": (rules.ledger_apart, quiet("both", "up"), "db COMMITTED COMMIT OLD"),
+    "no write-ahead": (rules.no_write_ahead, quiet("both", "up"), "N NEW OLD OURS"),
+    "decide first": (rules.decide_first, quiet("both", "up"), "db COMMITTED COMMIT NEW"),
+    "CoA first": (rules.coa_first, quiet("both", "up"), "S NEW"),
+    "no save": (rules.no_save, quiet("both", "up"), "S NEW"),
     "recovery bills what it sees": (
-        mutants.posts_what_is_seen,
+        rules.posts_what_is_seen,
         quiet("both", "up", Act("device", 30, "kill")),
         "db INTENT - NEW",
     ),
