@@ -88,7 +88,15 @@ def preview(
     was, will_be = (
         charged_history(service, plans, account.time_zone) for service in (before, after)
     )
-    return price_difference(account, plans, was, will_be, on=on, billed_minor=billed_minor)
+    return price_difference(
+        account,
+        plans,
+        was,
+        will_be,
+        on=on,
+        billed_minor=billed_minor,
+        plan_code=after.plan_code or before.plan_code,
+    )
 
 
 def price_difference(
@@ -99,18 +107,23 @@ def price_difference(
     *,
     on: dt.date,
     billed_minor: int | None = None,
+    plan_code: str = "",
 ) -> MoneyPreview:
-    """Return the money between two histories (ascending) in the period that holds `on`."""
-    named = [entry for entry in (*after, *before) if entry.plan_code]
+    """Return the money between two histories (ascending) in the period that holds `on`.
+
+    Where neither charges anything, `plan_code` tells the currency and the period.
+    """
+    named = [entry.plan_code for entry in (*after, *before) if entry.plan_code]
+    named = named or [plan_code] * bool(plan_code)
     if not named:
         raise Refused(account.account_id, "has nothing that could be charged or credited")
-    sold = [find_plan(plans, code) for code in {entry.plan_code for entry in named}]
+    sold = [find_plan(plans, code) for code in set(named)]
     money = {(plan.currency, plan.exponent) for plan in sold}
     if len(money) != 1:
         raise Refused(account.account_id, "has plans in different currencies", "Bill them apart.")
     ((currency, exponent),) = money
-    last = after[-1] if after and after[-1].plan_code else named[-1]
-    period = period_holding(on, account.cycle_day, find_plan(plans, last.plan_code).period_months)
+    last = find_plan(plans, (after[-1].plan_code if after else "") or named[-1])
+    period = period_holding(on, account.cycle_day, last.period_months)
     billed = [
         line
         for line in price_history(before, plans, account, on)
@@ -127,7 +140,7 @@ def price_difference(
         period_from=period.start,
         period_until=period.until,
         then_minor=full_price(after, plans, period.until),
-        then_months=find_plan(plans, last.plan_code).period_months,
+        then_months=last.period_months,
     )
 
 

@@ -152,6 +152,15 @@ def test_a_plan_by_the_second_meets_one_by_the_day_at_midnight() -> None:
     assert (charge.numerator, charge.unit) == (20, "day")
 
 
+def test_what_never_cost_anything_can_be_ended() -> None:
+    """Begun, suspended and ended on one date: no line, and no refusal either."""
+    begun = then(NOTHING, ON_11TH, "active")
+    away = then(begun, ON_11TH + dt.timedelta(hours=1), "suspended")
+    money = money_of(away, then(away, ON_11TH + dt.timedelta(hours=2), "terminated"), PLANS)
+    assert (money.lines, money.net_minor, money.then_minor) == ((), 0, 0)
+    assert (money.currency, money.then_months) == ("EUR", 1)
+
+
 def test_the_last_change_within_a_second_counts() -> None:
     """By the second: what lasted for less than one gives no line of its own."""
     plans = {code: replace(own, proration="second") for code, own in PLANS.items()}
