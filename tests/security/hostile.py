@@ -145,6 +145,8 @@ class Endless:
         self.address = address
         self.port = 0
         self.poured = False
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: list[asyncio.Future[None]] = []
         self._payload = payload
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -166,25 +168,32 @@ class Endless:
         self._loop.close()
 
     async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._talk, self.address, 0)
+        self._server = await asyncio.start_server(self._met, self.address, 0)
         self.port = int(self._server.sockets[0].getsockname()[1])
 
-    async def _talk(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _met(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.poured = True
+        self._writers.append(writer)
+        self._tasks.append(asyncio.ensure_future(self._talk(reader, writer)))
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             for part in self._payload():
                 writer.write(part)
                 await writer.drain()
-            await _reader.read()
-        writer.close()
+            await reader.read()
 
     async def _stop(self) -> None:
         self._server.close()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
+        for task in self._tasks:
             task.cancel()
-        if rest:
-            await asyncio.wait(rest, timeout=10)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        for writer in self._writers:
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        await self._server.wait_closed()
 
 
 async def _pour(process: Process, host: HostileHost, payload: Payload) -> None:
