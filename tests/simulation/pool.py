@@ -66,9 +66,10 @@ def _play(tasks: Sequence[Task]) -> Tally:
 def play_all(tasks: Iterable[Task], *, workers: int = 0, stop_after: int = 3) -> Tally:
     """Play every task, on all cores; stops early after some failures."""
     total = Tally()
+    parts = list(_parts(tasks))  # made here: what makes them may play runs of its own
     context = multiprocessing.get_context("fork")
     with context.Pool(workers or os.cpu_count() or 1, initializer=_begin) as pool:
-        for part in pool.imap_unordered(_play, _parts(tasks)):
+        for part in pool.imap_unordered(_play, parts):
             total.add(part)
             if stop_after and len(total.failed) >= stop_after:
                 pool.terminate()
