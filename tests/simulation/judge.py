@@ -223,7 +223,7 @@ class Judge:
             self.recorder.turned_by[box.name] = who
         keys = before.keys() | box.running.keys()
         turned = {key for key in keys if before.get(key) != box.running.get(key)}
-        for key in turned if who in OURS_NOT else ():
+        for key in turned if who == HUMAN else ():
             self.human_s[box.name, key.partition("/")[0]] = self.world.scheduler.now_s
         if who in OURS_NOT:
             return
