@@ -20,6 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from sqlalchemy import event
@@ -27,6 +28,7 @@ from sqlmodel import Session
 
 from orchestrator import office
 from orchestrator.cli.app import main
+from orchestrator.leases import Leases
 from workflows import Crew
 from workflows.transports.cli_session import CliSession
 from workflows.transports.netconf_session import NetconfSession
@@ -52,6 +54,11 @@ LATE = (
     "napalm.junos",
     "netmiko.huawei",
 )
+
+
+# held while a lease is renewed: SQLite has one writer, and a process stopped as that writer would
+# stop all others with it, at a moment that no test has asked for
+_RENEWING = threading.Lock()
 
 
 class Edges:
@@ -104,6 +111,13 @@ def install(edges: Edges) -> None:
                 kind, call, lambda session, *_args, _call=call, **_more: _place(session, _call)
             )
     edges.around(office, "send_coa", lambda *_args: "coa")
+    renew = Leases.renew
+
+    def renewing(leases: Leases) -> None:
+        with _RENEWING:
+            renew(leases)
+
+    Leases.renew = renewing  # type: ignore[assignment, method-assign]
 
 
 def _names(handles: Mapping[str, object]) -> str:
@@ -165,9 +179,10 @@ def run(words: Sequence[str], parent: int = -1) -> None:
         if given.later:
             os.write(parent, b"%d" % given.later)
             return
-        for _ in range(given.times):
-            # to this thread: it is delivered before the call returns
-            signal.pthread_kill(threading.get_ident(), number)
+        with _RENEWING if number == signal.SIGSTOP else nullcontext():
+            for _ in range(given.times):
+                # to this thread: it is delivered before the call returns
+                signal.pthread_kill(threading.get_ident(), number)
 
     install(Edges(given.at, listing=given.list, strike=strike))
     sys.argv = ["bandmaster", *words[mark + 1 :]]
