@@ -151,6 +151,22 @@ class Noc:
         wire = [entry for entry in entries if entry["who"] != "control"]
         return any(words in f"{entry['what']} {entry['text']}" for entry in wire)
 
+    def told(self) -> dict[str, list[str]]:
+        """What each device has been told or asked over its wire, without the ends of sessions.
+
+        A device hears of an end a moment after the command that held the session is gone.
+        """
+        ends = ("disconnected", "logout", "close-session")
+        logs = {name: self.fleet.control(name, "log")["entries"] for name in self.fleet.devices}
+        return {
+            name: [
+                f"{entry['who']} {entry['what']} {entry['text']}"
+                for entry in log
+                if entry["who"] != "control" and entry["what"] not in ends
+            ]
+            for name, log in logs.items()
+        }
+
     def refuse(self, olt: int, text: str) -> None:
         """Let the OLT refuse the next service-port line with these words."""
         self.fleet.control(

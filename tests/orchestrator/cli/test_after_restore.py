@@ -52,14 +52,6 @@ def _replace(server: Postgres, name: str, *, of: str) -> None:
             connection.execute(sql.SQL(words).format(sql.Identifier(name), sql.Identifier(of)))
 
 
-def sent_to_devices(noc: Noc) -> dict[str, int]:
-    """How many things each device has been told or asked over its wire."""
-    return {
-        name: len([e for e in noc.fleet.control(name, "log")["entries"] if e["who"] != "control"])
-        for name in noc.fleet.devices
-    }
-
-
 def change(noc: Noc, *words: str) -> None:
     said = noc(*words, "--yes")
     assert said.code == 0, said.both
@@ -87,7 +79,7 @@ def test_nothing_is_sent_until_the_devices_have_been_read(
     take()
     change(noc, "service", "tier", ONE, "fiber-500")
     put_back()
-    before = sent_to_devices(noc)
+    before = noc.told()
     for words in (
         ("service", "tier", TWO, "fiber-500", "--yes"),
         ("change", "apply", plan["plan_id"], "--yes"),
@@ -98,7 +90,7 @@ def test_nothing_is_sent_until_the_devices_have_been_read(
         assert said.code == 5, said.both
         assert "bandmaster recover --after-restore" in said.err, words
         assert "ledger seq 5, now 4" in said.err
-    assert sent_to_devices(noc) == before
+    assert noc.told() == before
     assert "put back" in noc("doctor").out
 
     said = noc(*AGAIN)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.orchestrator.cli.cli_rig import ONE, TWO, Noc
 
 
@@ -16,22 +14,18 @@ def plan_of(noc: Noc, *services: str) -> str:
     return plan_id
 
 
-def heard(noc: Noc) -> dict[str, Any]:
-    return {name: noc.fleet.control(name, "log")["last"] for name in noc.fleet.devices}
-
-
 def test_the_second_time_says_when_and_sends_nothing(noc: Noc) -> None:
     plan_id = plan_of(noc, ONE)
     assert noc("change", "apply", plan_id, "--yes").code == 0
     (change,) = noc("change", "list", "--json").value()["changes"]
-    before = heard(noc)
+    before = noc.told()
     said = noc("change", "apply", plan_id, "--yes")
     assert said.code == 0
     assert f"{ONE}: done already, applied 20" in said.err
     assert "ledger seq 5 tier.changed" in said.err
     assert "nothing was sent" in said.err
     assert "Applied in" not in said.err
-    assert heard(noc) == before
+    assert noc.told() == before
     (item,) = noc("change", "apply", plan_id, "--yes", "--json").value()["outcome"]["items"]
     assert (item["ending"], item["earlier"]) == ("done", True)
     assert item["change_id"] == change["change_id"]
