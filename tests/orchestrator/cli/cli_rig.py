@@ -156,7 +156,7 @@ class Noc:
 
         A device hears of an end a moment after the command that held the session is gone.
         """
-        ends = ("disconnected", "logout", "close-session")
+        ends = ("disconnected", "logout", "close-session", "session ended")
         logs = {name: self.fleet.control(name, "log")["entries"] for name in self.fleet.devices}
         return {
             name: [
