@@ -173,7 +173,7 @@ def test_every_room_says_what_it_keeps(room: str) -> None:
 def test_nothing_names_a_machine_or_a_package_registry() -> None:
     odd = [f"/{place}/" for place in ("work", "root", "home", "Users")]
     odd += [f"{name}.org" for name in ("pypi", "pythonhosted")]
-    odd += [f"--{option}" for option in ("index-url", "extra-index-url", "find-links")]
+    odd += [f"--{kind}-url" for kind in ("index", "extra-index")] + ["--find-" + "links"]
     pattern = re.compile(r"(?<![\w.])(?:" + "|".join(map(re.escape, odd)) + ")")
     found = [
         f"{path}:{number}: {line.strip()[:100]}"
