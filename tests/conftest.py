@@ -20,6 +20,7 @@ from lab.emulators.fleet import Fleet
 from lab.servers.daemon import LabError
 from lab.servers.postgres import Postgres, binaries
 from orchestrator.database import make_engine
+from tests.required import missing
 
 # how long an example takes says how busy the host is, and nothing about the code; a run that
 # fails must fail again
@@ -49,10 +50,8 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     """One throw-away server for all tests; skipped where none is installed, never under CI."""
     try:
         binaries()
-    except LabError as missing:
-        if os.environ.get("BANDMASTER_REQUIRE_LAB"):
-            raise
-        pytest.skip(str(missing))
+    except LabError as error:
+        missing(str(error))
     server = Postgres(tmp_path_factory.mktemp("postgres-server"), durable=False)
     server.start()
     yield server

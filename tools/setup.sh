@@ -25,7 +25,10 @@ fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip=("$venv/bin/python" -m pip --quiet --disable-pip-version-check install)
 "${pip[@]}" --require-hashes --only-binary :all: -r requirements-build.lock
+# --no-deps: the lock names everything, and pip's resolver does not hold `coverage[toml]`, which a
+# locked package asks for, to the locked `coverage` as soon as a newer one is published.
 # pyeapi and ncclient are published as source alone: the only two that are built here
-"${pip[@]}" --require-hashes --no-build-isolation --only-binary :all: --no-binary pyeapi,ncclient \
-  -r requirements.lock
+"${pip[@]}" --require-hashes --no-deps --no-build-isolation --only-binary :all: \
+  --no-binary pyeapi,ncclient -r requirements.lock
 "${pip[@]}" --no-build-isolation --no-deps --editable .
+"$venv/bin/python" -m pip --disable-pip-version-check check

@@ -41,6 +41,7 @@ from inventory.radius_rows import (
     RADUSERGROUP,
 )
 from orchestrator.database import reading, writing
+from tests.required import missing
 
 T100 = (RadiusAttribute(name="Filter-Id", op=":=", value="100000/20000"),)
 T500 = (
@@ -303,7 +304,7 @@ def test_open_sessions_are_those_without_a_stop(engine: Engine) -> None:
 def test_the_tables_have_the_columns_of_freeradius(postgres_url: str) -> None:
     """Load the schema that FreeRADIUS ships beside ours and compare what its queries rely on."""
     if not SCHEMA_FILE.exists():
-        pytest.skip("FreeRADIUS's SQL schema is not installed: apt-get install freeradius")
+        missing("FreeRADIUS's SQL schema is not installed: apt-get install freeradius")
     shipped = re.sub(r"/\*.*?\*/", "", SCHEMA_FILE.read_text(), flags=re.DOTALL)
     info = postgres_url.replace("postgresql+psycopg", "postgresql")
     with psycopg.connect(info) as connection:

@@ -12,6 +12,7 @@ import pytest
 
 from lab.servers.daemon import LabError
 from lab.servers.postgres import ROLES, Postgres, binaries, remove_cluster
+from tests.required import missing
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def state(tmp_path: Path) -> Iterator[Path]:
     try:
         binaries()
     except LabError as error:
-        pytest.skip(str(error))
+        missing(str(error))
     yield tmp_path
     remove_cluster(tmp_path)
 

@@ -16,6 +16,7 @@ from transport_rig import NEW, OLD, PASSWORD, TOKEN, USER, address, host_key, wa
 
 from device_templates import platform
 from inventory import Device, LoginRefused, SecretRef, Unreachable, Unreadable
+from tests.required import missing
 from workflows.observe import observe, read_sections
 from workflows.participant import Handle, HandleItem, Observation, Wire, WireContext
 from workflows.transports import enroll, netmiko
@@ -274,9 +275,10 @@ def test_secret_is_not_typed(box: Box, wire: Wire, handle: Handle) -> None:
         box.open(password=SecretRef(ref="test:another"))
 
 
-@pytest.mark.skipif(shutil.which("tc") is None, reason="iproute2 is not installed")
 def test_linux_tc_s_own_queries_run(box: Box, wire: Wire) -> None:
     """Goal: the real platform's reading gets through this wire; an absent line is `()`."""
+    if shutil.which("tc") is None:
+        missing("iproute2 is not installed")
     kind = platform("linux_tc")
     objects = ({"interface": "nosuch0", "class_minor": "10"},)
     assert read_sections(wire, kind, objects).sections == ((),)
