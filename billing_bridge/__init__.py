@@ -28,6 +28,15 @@ from .event import (
 from .export import export_lines, position_of
 from .fold import FoldedService, Step, acts, fold_service, fold_without, with_step
 from .guards import ddl, undo_ddl
+from .invoice_document import (
+    DOCUMENT_VERSION,
+    DocumentHead,
+    DocumentLine,
+    Measured,
+    document_text,
+    invoice_document,
+    read_document,
+)
 from .ledger import (
     append,
     find_by_change,
@@ -96,6 +105,7 @@ from .verify import VerifyReport, verify
 
 __all__ = [
     "COVERAGE_FLOOR_BP",
+    "DOCUMENT_VERSION",
     "EMPTY_HASH",
     "EVENT_TYPES",
     "REASONS",
@@ -115,11 +125,14 @@ __all__ = [
     "CommitCharge",
     "ConsumerCursor",
     "CounterDelta",
+    "DocumentHead",
+    "DocumentLine",
     "Evidence",
     "FoldedService",
     "Head",
     "LedgerEvent",
     "LedgerHead",
+    "Measured",
     "Mismatch",
     "MoneyLine",
     "MoneyPreview",
@@ -155,6 +168,7 @@ __all__ = [
     "counted_bytes",
     "counter_delta",
     "ddl",
+    "document_text",
     "duration",
     "expected_slots",
     "export_lines",
@@ -170,6 +184,7 @@ __all__ = [
     "graduated",
     "head_at",
     "increment",
+    "invoice_document",
     "joined_octets",
     "last_version",
     "ledger_head",
@@ -189,6 +204,7 @@ __all__ = [
     "prorate",
     "read_anchors",
     "read_batch",
+    "read_document",
     "read_session",
     "refuse_double",
     "replay_check",

@@ -1,0 +1,225 @@
+"""An invoice as it is frozen: one JSON document that holds all that was printed, and no more.
+
+Money stands in it as integers of the minor unit, dates as local dates, half-open; what a renderer
+makes of it needs no database, so that an old invoice prints as it did whatever changed since.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from inventory import Account, LegalEntity, Plan, PriceVersion, canonical_json
+
+from .tax import TaxLine
+
+DOCUMENT_VERSION = 1
+InvoiceKind = Literal["invoice", "credit_note"]
+_BYTES, _RATE = "usage", "burst"  # the kinds of line that measure something
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentLine:
+    """A line as its table holds it: full_amount x numerator / denominator explains the amount."""
+
+    line_no: int
+    service_id: str
+    kind: str
+    plan_code: str
+    charge: str
+    price_version_id: str
+    period_from: dt.date
+    period_until: dt.date
+    from_date: dt.date
+    until_date: dt.date
+    numerator: int
+    denominator: int
+    unit: str
+    full_amount_minor: int
+    quantity: int
+    amount_minor: int
+    late: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentHead:
+    """What an invoice says once: its number, dates and money's unit.
+
+    `cancels` is the number of the invoice that a credit note takes back, `cancels_id` its id.
+    A draft has no number and `issued_on` is the date on which it was drafted.
+    """
+
+    invoice_id: str
+    kind: InvoiceKind
+    number: str
+    issued_on: dt.date
+    closes_on: dt.date
+    currency: str
+    exponent: int
+    known_seq: int
+    cancels: str = ""
+    cancels_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a measured line rests on; `coverage_bp` hundredths of a percent, samples of 5 minutes.
+
+    `method` is how the contract takes the 95th percentile (`PercentileMode`).
+    """
+
+    samples: int
+    coverage_bp: int
+    method: str = "per_direction"
+
+
+def invoice_document(
+    head: DocumentHead,
+    seller: LegalEntity,
+    buyer: Account,
+    lines: Sequence[DocumentLine],
+    taxes: Sequence[TaxLine],
+    plans: Mapping[str, Plan],
+    *,
+    texts: Mapping[int, str] | None = None,
+    measured: Mapping[int, Measured] | None = None,
+) -> dict[str, Any]:
+    """Return the document of an invoice: JSON values, the same for the same invoice.
+
+    `texts` are what people wrote about a credit or a charge, `measured` what a percentile rests
+    on, both by line number. Net, tax and total are the sums of what is given.
+    """
+    said, seen = texts or {}, measured or {}
+    net = sum(line.amount_minor for line in lines)
+    tax = sum(one.tax_minor for one in taxes)
+    return {
+        **_head(head),
+        "period": _period(lines, head.closes_on),
+        "seller": {
+            "code": seller.code,
+            "name": seller.name,
+            "address": seller.address,
+            "tax_id": seller.tax_id,
+        },
+        "buyer": {
+            "account_id": buyer.account_id,
+            "name": buyer.name,
+            "address": buyer.address,
+            "time_zone": buyer.time_zone,
+        },
+        "lines": [_line(line, plans, said, seen) for line in lines],
+        "taxes": [_tax(one) for one in taxes],
+        "net_minor": net,
+        "tax_minor": tax,
+        "total_minor": net + tax,
+    }
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    """Return the one text of a document, as it is frozen with the invoice."""
+    return canonical_json(document)
+
+
+def read_document(text: str) -> dict[str, Any]:
+    """Return the document that `document_text` wrote."""
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def _head(head: DocumentHead) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "document": DOCUMENT_VERSION,
+        "invoice_id": head.invoice_id,
+        "kind": head.kind,
+        "number": head.number,
+        "issued_on": head.issued_on.isoformat(),
+        "closes_on": head.closes_on.isoformat(),
+        "known_seq": head.known_seq,
+        "currency": head.currency,
+        "exponent": head.exponent,
+    }
+    if head.cancels:
+        value["cancels"] = {"number": head.cancels, "invoice_id": head.cancels_id}
+    return value
+
+
+def _tax(tax: TaxLine) -> dict[str, Any]:
+    return {
+        "name": tax.name,
+        "rate_bp": tax.rate_bp,
+        "net_minor": tax.net_minor,
+        "tax_minor": tax.tax_minor,
+    }
+
+
+def _period(lines: Sequence[DocumentLine], closes_on: dt.date) -> dict[str, str]:
+    """From the first date of any line to the last; of an invoice without lines its own date."""
+    return {
+        "from": min((line.from_date for line in lines), default=closes_on).isoformat(),
+        "until": max((line.until_date for line in lines), default=closes_on).isoformat(),
+    }
+
+
+def _line(
+    line: DocumentLine,
+    plans: Mapping[str, Plan],
+    texts: Mapping[int, str],
+    measured: Mapping[int, Measured],
+) -> dict[str, Any]:
+    plan = plans.get(line.plan_code)
+    value: dict[str, Any] = {
+        "no": line.line_no,
+        "kind": line.kind,
+        "service_id": line.service_id,
+        "plan": line.plan_code,
+        "plan_name": plan.name if plan else "",
+        "text": texts.get(line.line_no, ""),
+        "charge": line.charge,
+        "price_version_id": line.price_version_id,
+        "period_from": line.period_from.isoformat(),
+        "period_until": line.period_until.isoformat(),
+        "from": line.from_date.isoformat(),
+        "until": line.until_date.isoformat(),
+        "numerator": line.numerator,
+        "denominator": line.denominator,
+        "unit": line.unit,
+        "full_amount_minor": line.full_amount_minor,
+        "quantity": line.quantity,
+        "amount_minor": line.amount_minor,
+        "late": int(line.late),
+    }
+    if plan and line.kind == _BYTES:
+        value["usage"] = _usage(plan, _price(plan, line), line)
+    elif plan and line.kind == _RATE:
+        value["rate"] = _rate(plan, _price(plan, line), measured.get(line.line_no))
+    return value
+
+
+def _price(plan: Plan, line: DocumentLine) -> PriceVersion | None:
+    named = (p for p in plan.prices if p.price_version_id == line.price_version_id)
+    return next(named, None)
+
+
+def _usage(plan: Plan, price: PriceVersion | None, line: DocumentLine) -> dict[str, Any]:
+    """What was included in the part of the period that was charged, and what a block costs."""
+    part = (line.numerator, line.denominator) if line.denominator else (1, 1)
+    return {
+        "counts": plan.allowance_counts,
+        "included_bytes": plan.allowance_bytes * part[0] // part[1],
+        "block_bytes": plan.block_bytes,
+        "block_minor": price.block_minor if price else 0,
+        "cap_minor": price.cap_minor if price else 0,
+    }
+
+
+def _rate(plan: Plan, price: PriceVersion | None, seen: Measured | None) -> dict[str, Any]:
+    return {
+        "commit_kbps": plan.commit_kbps,
+        "burst_minor": price.burst_minor if price else 0,
+        "method": seen.method if seen else "per_direction",
+        "samples": seen.samples if seen else 0,
+        "coverage_bp": seen.coverage_bp if seen else 0,
+    }
