@@ -10,22 +10,26 @@ from inventory import NotNewest, Refused, StalePlan, UnknownName
 
 from .event import LedgerEvent, check_transition
 from .fold import acts
-from .stored import EVENTS, events_at, events_by_service, newest_named, seqs_named
+from .stored import EVENTS, events_by_service, events_named, events_of, newest_named
 
-_NEWEST = newest_named(EVENTS.c.service_id, EVENTS.c.service_version > 0)
-_REVERSAL = newest_named(EVENTS.c.reverses_event_id, EVENTS.c.reverses_event_id != "")
-_BY_ID = newest_named(EVENTS.c.event_id, true())
+_REVERSAL = events_of(
+    newest_named(EVENTS.c.reverses_event_id, EVENTS.c.reverses_event_id != ""),
+)
+_BY_ID = events_of(newest_named(EVENTS.c.event_id, true()))
 
 
-def check_fresh(connection: Connection, fresh: Sequence[LedgerEvent]) -> None:
+def check_fresh(
+    connection: Connection, fresh: Sequence[LedgerEvent], newest: dict[str, LedgerEvent]
+) -> None:
     """Raise unless the events may follow what is stored; they are not stored yet.
 
+    `newest` is each service's newest versioned event in the ledger; it is moved on to theirs.
     StalePlan: a version is not the next one. Refused: a state transition is illegal, or the event
     to be reversed was reversed before. NotNewest: a newer change of the service stands.
     """
-    versioned = [event for event in fresh if event.service_version]
-    newest = _newest(connection, {event.service_id for event in versioned})
-    for event in versioned:
+    for event in fresh:
+        if not event.service_version:
+            continue
         before = newest.get(event.service_id)
         version = before.service_version if before else 0
         if event.service_version != version + 1:
@@ -43,20 +47,14 @@ def check_fresh(connection: Connection, fresh: Sequence[LedgerEvent]) -> None:
         _check_reversals(connection, reversals)
 
 
-def _newest(connection: Connection, service_ids: set[str]) -> dict[str, LedgerEvent]:
-    seqs = seqs_named(connection, _NEWEST, service_ids)
-    return {event.service_id: event for event in events_at(connection, seqs)}
-
-
 def _check_reversals(connection: Connection, reversals: Sequence[LedgerEvent]) -> None:
     named = {event.reverses_event_id for event in reversals}
-    reversed_before = seqs_named(connection, _REVERSAL, named)
-    for earlier in events_at(connection, reversed_before):
+    for earlier in events_named(connection, _REVERSAL, names=sorted(named)):
         raise Refused(
             earlier.reverses_event_id, "was reversed before; an event is reversed only once"
         )
-    seqs = seqs_named(connection, _BY_ID, named)
-    originals = {event.event_id: event for event in events_at(connection, seqs)}
+    found = events_named(connection, _BY_ID, names=sorted(named))
+    originals = {event.event_id: event for event in found}
     touched = {event.service_id for event in reversals if event.service_version}
     histories = events_by_service(connection, touched)
     for event in reversals:

@@ -71,6 +71,8 @@ REASONS = (
     "anchored",
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+/-]{0,199}")
+_NAMED = ("event_id", "source", "idempotency_key", "account_id", "service_id", "actor")
+_MAYBE = ("change_id", "price_version_id", "reverses_event_id", "unit")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _MAX_EXPONENT = 4  # ISO 4217 knows 0, 2, 3 and 4
 _MAX_BYTES = 64 * 1024
@@ -220,24 +222,33 @@ def read_event(
     Raises LedgerBroken where the body is no event: somebody has altered it.
     """
     try:
-        parts = json.loads(body)
-        parts["effective_at"] = parse_instant(parts["effective_at"])
-        if "effective_until" in parts:
-            parts["effective_until"] = parse_instant(parts["effective_until"])
-        return LedgerEvent(
-            **parts,
-            seq=seq,
-            recorded_at=recorded_at,
-            body=body,
-            prev_hash=bytes(prev_hash),
-            hash=bytes(own_hash),
-        )
+        before = Head(seq=seq - 1, hash=bytes(prev_hash))
+        return recorded_event(json.loads(body), body, recorded_at, before, bytes(own_hash))
     except (ValueError, KeyError, TypeError) as error:
         raise LedgerBroken(
             "ledger",
             f"the text of seq {seq} is not that of an event",
             "Find out where it broke: bandmaster ledger verify",
         ) from error
+
+
+def recorded_event(
+    body: Mapping[str, Any], text: str, recorded_at: dt.datetime, head: Head, own_hash: bytes
+) -> LedgerEvent:
+    """Return the event that a body makes behind the head; `text` is the body as it is stored."""
+    instants = {
+        name: parse_instant(body[name])
+        for name in ("effective_at", "effective_until")
+        if name in body
+    }
+    return LedgerEvent(
+        **{**body, **instants},
+        seq=head.seq + 1,
+        recorded_at=recorded_at,
+        body=text,
+        prev_hash=head.hash,
+        hash=own_hash,
+    )
 
 
 def check_transition(service_id: str, kind: str, before: str, after: str) -> None:
@@ -251,10 +262,8 @@ def check_transition(service_id: str, kind: str, before: str, after: str) -> Non
 
 
 def _check(event: NewEvent, effective_at: dt.datetime, recorded_at: dt.datetime) -> None:
-    named = ("event_id", "source", "idempotency_key", "account_id", "service_id", "actor")
-    faults = [name for name in named if not _NAME.fullmatch(getattr(event, name))]
-    optional = ("change_id", "price_version_id", "reverses_event_id", "unit")
-    faults += [n for n in optional if getattr(event, n) and not _NAME.fullmatch(getattr(event, n))]
+    faults = [name for name in _NAMED if not _NAME.fullmatch(getattr(event, name))]
+    faults += [n for n in _MAYBE if (text := getattr(event, n)) and not _NAME.fullmatch(text)]
     checks = (
         ("type", event.type in EVENT_TYPES),
         ("reason_code", event.reason_code in REASONS),

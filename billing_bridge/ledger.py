@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from inventory import DatabaseProblem, KeyConflict, LedgerBroken, UnknownName, instant_text
 
 from .checks import check_fresh
 from .event import (
-    WHEN_RECORDED,
     Head,
     LedgerEvent,
     NewEvent,
@@ -21,23 +19,26 @@ from .event import (
     chain_hash,
     event_body,
     payload_hash,
-    read_event,
+    recorded_event,
 )
+from .insert import insert_events
 from .stored import (
     EVENTS,
     HEAD,
-    events_at,
     events_by_service,
+    events_named,
+    events_of,
     newest_named,
     read_rows,
-    seqs_named,
     stored_rows,
 )
 
 _LOCKED_HEAD = select(HEAD.c.seq, HEAD.c.hash).with_for_update()
-_LAST = select(EVENTS.c.recorded_at, EVENTS.c.hash).where(EVENTS.c.seq == bindparam("seq"))
-_BY_KEY = newest_named(EVENTS.c.idempotency_key, EVENTS.c.source == bindparam("source"))
-_COPIED = tuple(column.name for column in EVENTS.columns if column.name != "payload_hash")
+_KNOWN = events_of(
+    newest_named(EVENTS.c.idempotency_key, EVENTS.c.source == bindparam("source"), "keys"),
+    newest_named(EVENTS.c.service_id, EVENTS.c.service_version > 0, "services"),
+    dict.fromkeys(("sqlite", "postgresql"), select(func.max(EVENTS.c.seq))),
+)
 
 
 def append(
@@ -55,26 +56,36 @@ def append(
     """
     session.flush()
     connection = session.connection()
-    head, last_recorded = _lock_head(connection)
-    recorded = max(recorded_at.astimezone(dt.UTC), last_recorded)
-    stored = _stored_by_key(connection, events)
+    head = _lock_head(connection)
+    # statements after the lock: one that waited for it would still see the older newest event
+    known = _known(connection, events)
+    if (known[-1].seq, known[-1].hash) != (head.seq, head.hash) if known else head.seq:
+        raise LedgerBroken("ledger", f"its head names seq {head.seq}, which is not the last event")
+    recorded = recorded_at.astimezone(dt.UTC)
+    if known:
+        recorded = max(recorded, known[-1].recorded_at)
+    stored = {(e.source, e.idempotency_key): (payload_hash(e.body), e) for e in known}
+    newest = {event.service_id: event for event in known if event.service_version}
     fresh: list[LedgerEvent] = []
-    rows: list[dict[str, Any]] = []
+    hashes: list[bytes] = []
+    stamp = instant_text(recorded)
     for event in events:
-        text = body_text(event_body(event, recorded))
+        body = event_body(event, recorded)
+        text = body_text(body)
         asked = payload_hash(text)
         key = (event.source, event.idempotency_key)
         if key in stored:
             _check_same(event, asked, stored[key][0])
             continue
-        made = _link(head, recorded, text)
-        head = Head(seq=made.seq, hash=made.hash)
+        own = chain_hash(head.hash, head.seq + 1, stamp, text)
+        made = recorded_event(body, text, recorded, head, own)
+        head = Head(seq=made.seq, hash=own)
         stored[key] = (asked, made)
         fresh.append(made)
-        rows.append({name: getattr(made, name) for name in _COPIED} | {"payload_hash": asked})
-    if rows:
-        check_fresh(connection, fresh)
-        connection.execute(insert(EVENTS), rows)
+        hashes.append(asked)
+    if fresh:
+        check_fresh(connection, fresh, newest)
+        insert_events(connection, fresh, hashes)
         connection.execute(update(HEAD).values(seq=head.seq, hash=head.hash))
     return tuple(stored[event.source, event.idempotency_key][1] for event in events)
 
@@ -137,33 +148,24 @@ def find_by_services(
     return events_by_service(session.connection(), service_ids)
 
 
-def _lock_head(connection: Connection) -> tuple[Head, dt.datetime]:
+def _lock_head(connection: Connection) -> Head:
     row = connection.execute(_LOCKED_HEAD).one_or_none()
     if row is None:
         raise DatabaseProblem(
             "ledger", "has no head row", "Create the tables first: bandmaster init"
         )
-    head = Head(seq=row.seq, hash=bytes(row.hash))
-    if head.seq == 0:
-        return head, WHEN_RECORDED
-    # a second statement: one that waited for the lock would still see the older newest event
-    newest = connection.execute(_LAST, {"seq": head.seq}).one_or_none()
-    if newest is None or bytes(newest.hash) != head.hash:
-        raise LedgerBroken("ledger", f"its head names seq {head.seq}, which is not that event")
-    return head, newest.recorded_at
+    return Head(seq=row.seq, hash=bytes(row.hash))
 
 
-def _stored_by_key(
-    connection: Connection, events: Sequence[NewEvent]
-) -> dict[tuple[str, str], tuple[bytes, LedgerEvent]]:
-    seqs: list[int] = []
+def _known(connection: Connection, events: Sequence[NewEvent]) -> tuple[LedgerEvent, ...]:
+    """Return what is stored under the events' keys, their services' newest, and the last event."""
+    services = sorted({event.service_id for event in events if event.service_version})
+    found: dict[int, LedgerEvent] = {}
     for source in sorted({event.source for event in events}):
-        keys = [event.idempotency_key for event in events if event.source == source]
-        seqs += seqs_named(connection, _BY_KEY, keys, source=source)
-    return {
-        (event.source, event.idempotency_key): (payload_hash(event.body), event)
-        for event in events_at(connection, seqs)
-    }
+        keys = sorted({event.idempotency_key for event in events if event.source == source})
+        named = {"source": source, "keys": keys, "services": services}
+        found |= {event.seq: event for event in events_named(connection, _KNOWN, **named)}
+    return tuple(found[seq] for seq in sorted(found))
 
 
 def _check_same(event: NewEvent, asked: bytes, stored: bytes) -> None:
@@ -173,9 +175,3 @@ def _check_same(event: NewEvent, asked: bytes, stored: bytes) -> None:
             "this idempotency key was used before for something else",
             "Choose another key, or repeat the first request unchanged.",
         )
-
-
-def _link(head: Head, recorded: dt.datetime, text: str) -> LedgerEvent:
-    seq = head.seq + 1
-    own = chain_hash(head.hash, seq, instant_text(recorded), text)
-    return read_event(seq, recorded, text, head.hash, own)

@@ -12,9 +12,11 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    any_,
     bindparam,
     func,
     select,
+    union_all,
 )
 
 from .event import LedgerEvent, read_event
@@ -34,51 +36,52 @@ def stored_rows() -> Select[Any]:
     ).order_by(columns.seq)
 
 
-_AT = stored_rows().where(EVENTS.c.seq.in_(bindparam("seqs", expanding=True)))
-
-
 def read_rows(connection: Connection, query: Select[Any]) -> Iterator[LedgerEvent]:
     """Yield the events of a query made from `stored_rows`."""
     return (read_event(*row) for row in connection.execute(query))
 
 
-def newest_named(column: Column[str], also: ColumnElement[bool]) -> Mapping[str, Select[Any]]:
-    """Return the query of `seqs_named`, by dialect; made once, as making it costs more than it.
+def newest_named(
+    column: Column[str], also: ColumnElement[bool], names: str = "names"
+) -> Mapping[str, Select[Any]]:
+    """Return a query, by dialect, of the newest seq for each of the names in a JSON list.
 
     `also` narrows the rows, to those that a partial index holds. Every name is one index look-up,
     whatever the planner knows: a list of names in an IN makes a PostgreSQL without fresh
     statistics read the whole chain.
     """
-    names = bindparam("names", type_=JSON)
+    named = bindparam(names, type_=JSON)
     queries = {}
     for dialect, split in (
-        ("sqlite", func.json_each(names)),
-        ("postgresql", func.json_array_elements_text(names)),
+        ("sqlite", func.json_each(named)),
+        ("postgresql", func.json_array_elements_text(named)),
     ):
-        listed = split.table_valued("value", name="named")
+        listed = split.table_valued("value", name=f"named_{names}")
         matching = select(func.max(EVENTS.c.seq)).where(column == listed.c.value, also)
         queries[dialect] = select(matching.scalar_subquery()).select_from(listed)
     return queries
 
 
-def seqs_named(
-    connection: Connection, query: Mapping[str, Select[Any]], names: Iterable[str], **more: str
-) -> list[int]:
-    """Return each distinct name's newest seq, ascending; names that the column lacks drop out.
+def events_of(*newest: Mapping[str, Select[Any]]) -> Mapping[str, Select[Any]]:
+    """Return the query, by dialect, of the whole events that `newest_named` queries point at.
 
-    `query` comes from `newest_named`, `more` are the parameters that it was given.
+    Made once, as making it costs more than running it.
     """
-    parameters = {"names": sorted(set(names)), **more}
-    found = connection.execute(query[connection.dialect.name], parameters).scalars()
-    return sorted(seq for seq in found if seq is not None)
+    lite = union_all(*(query["sqlite"] for query in newest))
+    # an array: the seqs are found first, and then each is one look-up in the primary key
+    seqs = func.array(union_all(*(query["postgresql"] for query in newest)).scalar_subquery())
+    return {
+        "sqlite": stored_rows().where(EVENTS.c.seq.in_(lite)),
+        "postgresql": stored_rows().where(EVENTS.c.seq == any_(seqs)),
+    }
 
 
-def events_at(connection: Connection, seqs: Iterable[int]) -> Iterator[LedgerEvent]:
-    """Yield the events at these places, in the order given by ascending seq."""
-    ordered = sorted(seqs)
-    for start in range(0, len(ordered), _CHUNK):
-        part = ordered[start : start + _CHUNK]
-        yield from (read_event(*row) for row in connection.execute(_AT, {"seqs": part}))
+def events_named(
+    connection: Connection, query: Mapping[str, Select[Any]], **parameters: Any
+) -> tuple[LedgerEvent, ...]:
+    """Return the events that a query of `events_of` finds, by seq; unknown names drop out."""
+    found = connection.execute(query[connection.dialect.name], parameters)
+    return tuple(read_event(*row) for row in found)
 
 
 def events_by_service(

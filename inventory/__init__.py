@@ -11,6 +11,7 @@ from .catalog import (
     PricePolicy,
     PriceVersion,
     Proration,
+    SoldAs,
     SuspendPolicy,
     Tier,
 )
@@ -58,7 +59,7 @@ from .units import (
 )
 
 if TYPE_CHECKING:
-    from .catalog_store import find_plan, find_tier, list_plans, list_tiers
+    from .catalog_store import find_plan, find_tier, list_plans, list_tiers, sold_as
     from .columns import UtcInstant
     from .importers import ImportBatch, ServiceEntry, parse_files
     from .importers_keep import Adoption, ImportCount, ImportResult, keep_batch
@@ -145,6 +146,7 @@ __all__ = [
     "ServiceEntry",
     "ServiceState",
     "SnmpTarget",
+    "SoldAs",
     "StalePlan",
     "SuspendPolicy",
     "Tier",
@@ -189,6 +191,7 @@ __all__ = [
     "read_login",
     "read_logins",
     "services_many",
+    "sold_as",
     "unbind_login",
     "unbind_many",
     "write_group",
@@ -203,6 +206,7 @@ _LATER = {
         "find_tier",
         "list_plans",
         "list_tiers",
+        "sold_as",
     ),
     "columns": ("UtcInstant",),
     "importers": (

@@ -86,3 +86,12 @@ class Plan:
             msg = f"plan {self.code} has no price on {date}"
             raise LookupError(msg)
         return found[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoldAs:
+    """What a plan means to a decision: its tier, and how its price is told and parted."""
+
+    price_policy: PricePolicy
+    proration: Proration
+    tier: Tier

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Table, select
+from sqlalchemy import ColumnElement, Row, Select, Table, bindparam, select
 from sqlalchemy.orm import Session
 
-from .catalog import Plan, PriceVersion, Tier
+from .catalog import Plan, PriceVersion, SoldAs, Tier
 from .rows import PLAN, PLAN_TERMS, PRICE_TERMS, PRICE_VERSION, TIER
+from .sql import chunks
 from .store import unknown
 from .units import Rate
 
 _TIERS = select(TIER).order_by("code")
+_SOLD_AS = (
+    select(PLAN.c.code, PLAN.c.price_policy, PLAN.c.proration, PLAN.c.tier_code)
+    .add_columns(TIER.c.down_kbps, TIER.c.up_kbps)
+    .select_from(PLAN.join(TIER))
+    .where(PLAN.c.code.in_(bindparam("names", expanding=True)))
+)
 
 
 def find_tier(session: Session, code: str) -> Tier:
@@ -41,6 +48,20 @@ def find_plan(session: Session, code: str) -> Plan:
 def list_plans(session: Session) -> tuple[Plan, ...]:
     """Return all plans by code, with their prices."""
     return _plans(session, _ALL_PLANS)
+
+
+def sold_as(session: Session, plan_codes: Iterable[str]) -> dict[str, SoldAs]:
+    """Return what a decision asks of each of the plans; unknown codes drop out."""
+    found: dict[str, SoldAs] = {}
+    for part in chunks(sorted(set(plan_codes))):
+        for row in session.execute(_SOLD_AS, {"names": part}):
+            rate = Rate(down_kbps=row.down_kbps, up_kbps=row.up_kbps)
+            found[row.code] = SoldAs(
+                price_policy=row.price_policy,
+                proration=row.proration,
+                tier=Tier(code=row.tier_code, rate=rate),
+            )
+    return found
 
 
 def _tier(row: Row[Any]) -> Tier:

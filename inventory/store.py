@@ -6,6 +6,7 @@ import difflib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -39,12 +40,10 @@ from .rows import (
 from .sql import chunks, insert_new, like_pattern, select_among
 from .subscriber import Account, Attachment, LegalEntity, Service
 
-_LOCKED = (
-    select_among(SERVICE.c.service_id, SERVICE.c.service_id, SERVICE.c.version)
-    .order_by("service_id")
-    .with_for_update()
+_VERSIONS = select_among(SERVICE.c.service_id, SERVICE.c.service_id, SERVICE.c.version)
+_UPDATED = update(SERVICE).where(
+    SERVICE.c.service_id == bindparam("the_id"), SERVICE.c.version == bindparam("was_version")
 )
-_UPDATED = update(SERVICE).where(SERVICE.c.service_id == bindparam("the_id"))
 _UNUSED = union_all(
     *(
         select(table.c.code).where(
@@ -176,21 +175,13 @@ def keep_services(session: Session, moves: Sequence[tuple[Service, Service]]) ->
     StalePlan if a service no longer has `before.version`; nothing may be kept then (the caller
     rolls back). Constant number of statements. Tiers and plans become used.
     """
-    ordered = sorted(moves, key=lambda move: move[0].service_id)
-    stored: dict[str, int] = {}
-    for part in chunks([before.service_id for before, _after in ordered]):
-        rows = session.execute(_LOCKED, {"names": part})
-        stored |= {row.service_id: row.version for row in rows}
-    for before, _after in ordered:
-        if stored.get(before.service_id, 0) != before.version:
-            raise _stale(before.service_id)
-    born = [_service_row(after) for before, after in ordered if before.service_id not in stored]
+    ordered = sorted(moves, key=lambda move: move[0].service_id)  # all lock in one order
+    born = [_service_row(after) for before, after in ordered if before.version == 0]
     inserted = insert_new(session, SERVICE, born)
     for row in born:
         if row["service_id"] not in inserted:  # somebody else activated it meanwhile
             raise _stale(row["service_id"])
-    known = [after for before, after in ordered if before.service_id in stored]
-    _update_services(session, known)
+    _update_services(session, [move for move in ordered if move[0].version > 0])
     _mark_used(session, [after for _before, after in ordered])
 
 
@@ -310,19 +301,26 @@ def _service_row(service: Service) -> dict[str, Any]:
     }
 
 
-def _update_services(session: Session, services: Sequence[Service]) -> None:
-    written: list[dict[str, Any]] = []
-    gone: list[dict[str, Any]] = []
-    for service in services:
-        row = _service_row(service)
-        row["the_id"] = row.pop("service_id")
-        if service.state == "none":  # the row keeps what it was, the version must not be lost
-            gone.append({"the_id": row["the_id"], "state": "none", "version": row["version"]})
-        else:
-            written.append(row)
-    for rows in (written, gone):
-        if rows:
-            session.execute(_UPDATED, rows)
+def _update_services(session: Session, moves: Sequence[tuple[Service, Service]]) -> None:
+    rows: list[dict[str, Any]] = []
+    for before, after in moves:
+        # without a state the row keeps what it was: the version must not be lost
+        kept = replace(before, state="none", version=after.version)
+        row = _service_row(kept if after.state == "none" else after)
+        row |= {"the_id": row.pop("service_id"), "was_version": before.version}
+        rows.append(row)
+    if rows and session.connection().execute(_UPDATED, rows).rowcount != len(rows):
+        raise _stale(_moved_on(session, [before for before, _after in moves]))
+
+
+def _moved_on(session: Session, services: Sequence[Service]) -> str:
+    """Return the service that has another version by now; those just written are one ahead."""
+    stored: dict[str, int] = {}
+    for part in chunks([service.service_id for service in services]):
+        found = session.execute(_VERSIONS, {"names": part})
+        stored |= {row.service_id: row.version for row in found}
+    ahead = (s for s in services if stored.get(s.service_id, 0) != s.version + 1)
+    return next((service.service_id for service in ahead), services[0].service_id)
 
 
 def _mark_used(session: Session, services: Sequence[Service]) -> None:

@@ -14,6 +14,8 @@ from .errors import BadField
 
 MAX_KBPS = 400_000_000  # 400 Gbit/s: more than any access line; beyond it is a slip of the pen
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+# made once: json.dumps makes an encoder for each call that asks for anything of its own
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,63}")
 
 
@@ -93,7 +95,7 @@ def canonical_json(value: Any) -> str:
     Raises ValueError where a float or None occurs, because their text is not portable (D12).
     """
     _refuse_loose(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _encode(value)
 
 
 def _refuse_loose(value: Any) -> None:

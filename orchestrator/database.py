@@ -31,8 +31,10 @@ _SQLITE_NOW = text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")
 _LIMITS = text(
     f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),"
     f" set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),"
-    f" set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true)"
+    f" set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true),"
+    " clock_timestamp()"
 )
+_BEGUN = "bandmaster_begun"  # in a session's info: the database's clock when it was opened
 
 
 class GivenUp(DatabaseProblem):
@@ -107,7 +109,7 @@ def writing(engine: Engine) -> Iterator[Session]:
     """One transaction that may write: committed when the block ends, rolled back when it raises."""
     with named_problems(), Session(engine, expire_on_commit=False) as session, session.begin():
         if engine.dialect.name == "postgresql":
-            session.execute(_LIMITS)
+            session.info[_BEGUN] = session.execute(_LIMITS).one()[-1].astimezone(dt.UTC)
         yield session
 
 
@@ -154,8 +156,11 @@ def _remedy(said: str) -> str:
 def database_now(session: Session) -> dt.datetime:
     """Return the database's clock, an aware UTC instant: the only clock that money is told by.
 
-    SQLite lives in this process, so its clock is the host's; asking SQL keeps one path.
+    On PostgreSQL a transaction that writes has one: the instant at which it was opened. SQLite
+    lives in this process, so its clock is the host's; asking SQL keeps one path.
     """
+    if _BEGUN in session.info:
+        return session.info[_BEGUN]  # type: ignore[no-any-return]
     connection = session.connection()
     if connection.dialect.name == "postgresql":
         value = connection.execute(_POSTGRES_NOW).scalar_one()

@@ -27,10 +27,11 @@ from billing_bridge import (
 from inventory import (
     Account,
     Adoption,
-    Plan,
     Service,
     ServiceState,
+    SoldAs,
     StalePlan,
+    Tier,
     WrongUse,
     accounts_many,
     find_plan,
@@ -41,6 +42,7 @@ from inventory import (
     local_date,
     new_id,
     services_many,
+    sold_as,
 )
 from workflows import PlanItem
 
@@ -77,13 +79,13 @@ def commit_set(
     for service_id, why in stale_prices(items, accounts, now).items():
         raise StalePlan(service_id, why, "Plan it again.")
     before = services_many(session, [item.order.service_id for item in items])
-    tiers = {tier.code: tier for tier in list_tiers(session)}
+    plans = sold_as(session, {c for i in items for c in (i.before.plan_code, i.after.plan_code)})
     undone = _without(session, {i.order.service_id: i.order.reverses for i in items})
     moves = []
     for service, item in zip(before, items, strict=True):
         if service.version != item.service_version:
             raise StalePlan(service.service_id, "has moved on meanwhile", "Plan it again.")
-        if item.after.state == "active" and item.after.rate != tiers[item.after.tier_code].rate:
+        if item.after.state == "active" and _tier(item) != plans[item.after.plan_code].tier:
             raise StalePlan(item.after.tier_code, "has other rates by now", "Plan it again.")
         after = undone.get(service.service_id)
         moves.append((service, after or _after(service, item, now, accounts[item.account_id])))
@@ -91,7 +93,6 @@ def commit_set(
     write_radius(session, items, passwords, back=False)
     _write_decisions(session, opened, "COMMIT", now)
     orders = list_orders(session, opened)
-    plans = {plan.code: plan for plan in list_plans(session)}
     began = opened.first_write_at or now
     events = [
         replace(
@@ -115,7 +116,7 @@ def stale_prices(
 
 
 def _effective(
-    plans: Mapping[str, Plan], item: PlanItem, now: dt.datetime, began: dt.datetime
+    plans: Mapping[str, SoldAs], item: PlanItem, now: dt.datetime, began: dt.datetime
 ) -> dt.datetime:
     """Return when a change counts from: a cut billed by the second counts from its first line.
 
@@ -304,6 +305,10 @@ def _refuse_future(session: Session, adoptions: Sequence[Adoption]) -> None:
             )
 
 
+def _tier(item: PlanItem) -> Tier:
+    return Tier(code=item.after.tier_code, rate=item.after.rate)
+
+
 def _after(service: Service, item: PlanItem, now: dt.datetime, account: Account) -> Service:
     born = service.state in ("none", "terminated")
     return replace(
@@ -371,7 +376,7 @@ def _draft(kind: str, key: str, service: Service, **more: Any) -> NewEvent:
 
 
 def _event(
-    plans: Mapping[str, Plan],
+    plans: Mapping[str, SoldAs],
     order: OrderRow,
     change: ChangeRow,
     item: PlanItem,

@@ -28,7 +28,7 @@ def test_behind_a_head_that_does_not_fit_nothing_is_appended(engine: Engine, dam
     with Session(engine) as session, session.begin():
         append(session, [lifecycle("service.activated", 1)], T0)
     take_guards_away(engine, damage)
-    with Session(engine) as session, pytest.raises(LedgerBroken, match="not that event"):
+    with Session(engine) as session, pytest.raises(LedgerBroken, match="not the last event"):
         append(session, [lifecycle("service.activated", 1, service_id="svc-2")], T0)
 
 

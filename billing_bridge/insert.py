@@ -1,0 +1,89 @@
+"""Putting events into their table in bulk: the ledger's one INSERT, as each driver likes it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from inventory import instant_text
+
+from .event import LedgerEvent
+from .stored import EVENTS
+
+_INSTANTS = ("effective_at", "effective_until", "recorded_at")
+_OTHERS = tuple(
+    column.name for column in EVENTS.columns if column.name not in (*_INSTANTS, "payload_hash")
+)
+_others = attrgetter(*_OTHERS)
+_ALL = (*_OTHERS, *_INSTANTS, "payload_hash")
+_NAMES = ", ".join(_ALL)
+_INSERT = f"INSERT INTO billing_event ({_NAMES}) VALUES ({{}})"  # noqa: S608 - our own columns
+_COPY = f"COPY public.billing_event ({_NAMES}) FROM STDIN"
+_WORTH_A_COPY = 8  # rows: for fewer a prepared INSERT is quicker
+
+
+def insert_events(
+    connection: Connection, events: Sequence[LedgerEvent], payload_hashes: Sequence[bytes]
+) -> None:
+    """Insert events that were checked, in order; triggers hold them to the chain once more.
+
+    A thousand rows cost the drivers' own ways a quarter of what SQLAlchemy's binding costs.
+    """
+    if connection.dialect.name == "sqlite":
+        rows = list(_rows(events, payload_hashes, instant_text))
+        connection.exec_driver_sql(_INSERT.format(", ".join("?" * len(_ALL))), rows)
+    elif len(events) < _WORTH_A_COPY:
+        rows = list(_rows(events, payload_hashes, _itself))
+        connection.exec_driver_sql(_INSERT.format(", ".join(("%s",) * len(_ALL))), rows)
+    else:
+        _copy(connection, _rows(events, payload_hashes, _itself))
+
+
+def _copy(connection: Connection, rows: Iterator[tuple[Any, ...]]) -> None:
+    bare: Any = connection.connection.driver_connection
+    dialect = connection.dialect
+    try:
+        with bare.cursor() as cursor, cursor.copy(_COPY) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except dialect.loaded_dbapi.Error as error:
+        lost = dialect.is_disconnect(error, bare, None)
+        if lost:
+            connection.invalidate(error)
+        # as SQLAlchemy tells it: callers know these classes, and none of them quotes a row
+        raise DBAPIError.instance(
+            _COPY,
+            None,
+            error,
+            dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=lost,
+            dialect=dialect,
+        ) from error
+
+
+def _rows(
+    events: Sequence[LedgerEvent],
+    payload_hashes: Sequence[bytes],
+    stored: Callable[[dt.datetime], Any],
+) -> Iterator[tuple[Any, ...]]:
+    instant = lru_cache(maxsize=64)(stored)  # one transaction's events share theirs
+    for event, asked in zip(events, payload_hashes, strict=True):
+        until = event.effective_until and instant(event.effective_until)
+        yield (
+            *_others(event),
+            instant(event.effective_at),
+            until,
+            instant(event.recorded_at),
+            asked,
+        )
+
+
+def _itself(instant: dt.datetime) -> dt.datetime:
+    return instant
