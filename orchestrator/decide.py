@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import bindparam, insert, update
 from sqlmodel import Session, col
@@ -346,13 +346,8 @@ def _without(session: Session, taken_back: Mapping[str, str]) -> dict[str, Servi
 
 
 def _state(text: str) -> ServiceState:
-    states: dict[str, ServiceState] = {
-        "none": "none",
-        "active": "active",
-        "suspended": "suspended",
-        "terminated": "terminated",
-    }
-    return states[text]
+    (state,) = (known for known in get_args(ServiceState) if known == text)
+    return state  # type: ignore[no-any-return]
 
 
 def _payload(service: Service, **more: Any) -> dict[str, Any]:
