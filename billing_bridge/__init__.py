@@ -14,6 +14,7 @@ from .consumer import advance, read_batch
 from .corrections import Billed, billed, corrections, refuse_double, usage_period
 from .counters import CounterDelta, counter_delta, joined_octets
 from .event import (
+    ACCOUNT_TYPES,
     EMPTY_HASH,
     EVENT_TYPES,
     REASONS,
@@ -36,6 +37,17 @@ from .invoice_document import (
     document_text,
     invoice_document,
     read_document,
+)
+from .invoice_guards import invoice_ddl
+from .invoices import (
+    Invoice,
+    InvoiceLine,
+    InvoiceTax,
+    find_invoice,
+    find_lines,
+    find_numbered,
+    find_taxes,
+    list_invoices,
 )
 from .ledger import (
     append,
@@ -104,6 +116,7 @@ from .tax import TaxHook, TaxLine, flat_tax
 from .verify import VerifyReport, verify
 
 __all__ = [
+    "ACCOUNT_TYPES",
     "COVERAGE_FLOOR_BP",
     "DOCUMENT_VERSION",
     "EMPTY_HASH",
@@ -130,6 +143,9 @@ __all__ = [
     "Evidence",
     "FoldedService",
     "Head",
+    "Invoice",
+    "InvoiceLine",
+    "InvoiceTax",
     "LedgerEvent",
     "LedgerHead",
     "Measured",
@@ -177,6 +193,10 @@ __all__ = [
     "find_by_service",
     "find_by_services",
     "find_event",
+    "find_invoice",
+    "find_lines",
+    "find_numbered",
+    "find_taxes",
     "flat_tax",
     "fold_service",
     "fold_without",
@@ -184,10 +204,12 @@ __all__ = [
     "graduated",
     "head_at",
     "increment",
+    "invoice_ddl",
     "invoice_document",
     "joined_octets",
     "last_version",
     "ledger_head",
+    "list_invoices",
     "midnight",
     "minimum_true_up",
     "open_anchors",

@@ -42,6 +42,8 @@ NEEDS_CHANGE = frozenset(
     }
 )
 MONEY_TYPES = frozenset({"credit.issued", "charge.issued", "event.reversed"})
+# What may be an account's alone, and then belongs to no service; also what takes it back.
+ACCOUNT_TYPES = frozenset({"invoice.issued", "invoice.voided", *MONEY_TYPES})
 USAGE_TYPES = frozenset({"usage.recorded", "usage.corrected", "event.reversed"})
 EVENT_TYPES = (
     *TRANSITIONS,
@@ -71,8 +73,8 @@ REASONS = (
     "anchored",
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+/-]{0,199}")
-_NAMED = ("event_id", "source", "idempotency_key", "account_id", "service_id", "actor")
-_MAYBE = ("change_id", "price_version_id", "reverses_event_id", "unit")
+_NAMED = ("event_id", "source", "idempotency_key", "account_id", "actor")
+_MAYBE = ("service_id", "change_id", "price_version_id", "reverses_event_id", "unit")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _MAX_EXPONENT = 4  # ISO 4217 knows 0, 2, 3 and 4
 _MAX_BYTES = 64 * 1024
@@ -83,7 +85,8 @@ class NewEvent:
     """A fact that is to be recorded. Empty text means "does not apply".
 
     `event_id` is a UUIDv7 made before the network is touched and reused on every retry; `source`
-    with `idempotency_key` is unique for ever (lifecycle: `order_id:type`). `service_version` counts
+    with `idempotency_key` is unique for ever (lifecycle: `order_id:type`). `service_id` is empty
+    where the fact is the account's (`ACCOUNT_TYPES`). `service_version` counts
     the service's versioned events from 1, 0 = this event does not touch the service. Amount,
     currency and exponent go together, as do quantity (bytes, seconds, bit_per_s) and unit.
     `payload` holds identifiers, integers and times of ours, never a person's data (D12).
@@ -94,7 +97,7 @@ class NewEvent:
     idempotency_key: str
     type: str
     account_id: str
-    service_id: str
+    service_id: str = ""
     actor: str
     reason_code: str
     service_version: int = 0
@@ -266,6 +269,7 @@ def _check(event: NewEvent, effective_at: dt.datetime, recorded_at: dt.datetime)
     faults += [n for n in _MAYBE if (text := getattr(event, n)) and not _NAME.fullmatch(text)]
     checks = (
         ("type", event.type in EVENT_TYPES),
+        ("service_id missing", event.service_id != "" or _is_accounts(event)),
         ("reason_code", event.reason_code in REASONS),
         ("effective_at in the future", effective_at <= recorded_at),
         ("effective_until", event.effective_until is None or event.effective_until > effective_at),
@@ -279,8 +283,11 @@ def _check(event: NewEvent, effective_at: dt.datetime, recorded_at: dt.datetime)
     if faults:
         msg = f"malformed event {event.event_id!r} of type {event.type!r}: {', '.join(faults)}"
         raise ValueError(msg)
-    if event.service_version:
-        check_payload(event.type, event.payload)
+    check_payload(event.type, event.payload, versioned=event.service_version > 0)
+
+
+def _is_accounts(event: NewEvent) -> bool:
+    return event.type in ACCOUNT_TYPES and event.service_version == 0
 
 
 def _version_fits(event: NewEvent) -> bool:

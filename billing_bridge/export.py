@@ -51,7 +51,7 @@ def _line(event: LedgerEvent) -> str:
             "id": event.event_id,
             "source": event.source,
             "type": event.type,
-            "subject": event.service_id,
+            "subject": event.service_id or event.account_id,
             "time": instant_text(event.effective_at),
             "datacontenttype": "application/json",
             "recordedtime": instant_text(event.recorded_at),

@@ -210,7 +210,7 @@ def ddl(dialect_name: str) -> tuple[str, ...]:
     return (
         _POSTGRES_SEED,
         *_POSTGRES_FUNCTIONS,
-        *(statement for trigger in _POSTGRES_TRIGGERS for statement in _postgres_trigger(*trigger)),
+        *(statement for trigger in _POSTGRES_TRIGGERS for statement in postgres_trigger(*trigger)),
         *_POSTGRES_VIEWS,
         _POSTGRES_GRANTS,
     )
@@ -225,9 +225,10 @@ def undo_ddl(dialect_name: str) -> tuple[str, ...]:
     return (*views, *(f"DROP FUNCTION IF EXISTS public.{name}() CASCADE" for name in names))
 
 
-def _postgres_trigger(
+def postgres_trigger(
     table: str, name: str, kind: str, when: str, each: str, function: str
 ) -> tuple[str, ...]:
+    """Return the statements of one trigger that fires whatever a session is set to."""
     trigger = f"{table}_{name}"
     create = f"CREATE {kind} {trigger} {when} ON public.{table} {each}"
     return (

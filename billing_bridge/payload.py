@@ -1,9 +1,10 @@
-"""What a service's events carry: the service as it is after them, and the proof."""
+"""What events carry: the service as it is after them and the proof; else ids, dates, integers."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,56 @@ _ALWAYS = frozenset({"plan", "tier", "state"})
 _LIFECYCLE = frozenset({"rolls_back", "billing_from", "price_policy", "evidence"})
 _SHIFT = frozenset({"shifts", "from", "to"})
 _EVIDENCE = frozenset({"device", "object", "down_kbps", "up_kbps", "digest", "observed_at"})
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+/-]{0,199}")
+
+
+def _number(value: object) -> bool:
+    return type(value) is int
+
+
+def _id(value: object) -> bool:
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def _date(value: object) -> bool:
+    try:
+        return isinstance(value, str) and dt.date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        return False
+
+
+# What the events without a service version carry: what must be there, then what may be.
+_Shape = tuple[Mapping[str, Callable[[object], bool]], Mapping[str, Callable[[object], bool]]]
+_USAGE: _Shape = (
+    {"meter": _id, "revision": _number},
+    {"samples": _number, "coverage_bp": _number, "source": _id, "late": _number},
+)
+_PLAIN: Mapping[str, _Shape] = {
+    "usage.recorded": _USAGE,
+    "usage.corrected": _USAGE,
+    "price.overridden": ({}, {}),
+    "credit.issued": ({"credit_id": _id}, {}),
+    "charge.issued": ({"charge_id": _id}, {}),
+    "invoice.issued": (
+        {
+            "invoice": _id,
+            "number": _id,
+            "kind": _id,
+            "closes_on": _date,
+            "net_minor": _number,
+            "tax_minor": _number,
+            "total_minor": _number,
+            "currency": _id,
+            "exponent": _number,
+            "lines_digest": _id,
+            "known_seq": _number,
+        },
+        {},
+    ),
+    "invoice.voided": ({"invoice": _id, "number": _id, "credit_note": _id}, {}),
+    "event.reversed": ({}, {}),  # of money or usage
+    "ledger.anchored": ({}, {}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +130,28 @@ def shift_payload(
     }
 
 
-def check_payload(kind: str, payload: Mapping[str, Any]) -> None:
-    """Raise ValueError unless a versioned event's payload has its shape and nothing else.
+def check_payload(kind: str, payload: Mapping[str, Any], *, versioned: bool) -> None:
+    """Raise ValueError unless an event's payload has its shape and nothing else.
 
     A closed set of names is what keeps people's data out of a book that forgets nothing (D12).
     """
+    if versioned:
+        _check_service(kind, payload)
+    else:
+        _check_plain(kind, payload)
+
+
+def _check_plain(kind: str, payload: Mapping[str, Any]) -> None:
+    needed, optional = _PLAIN[kind]
+    fits = {**needed, **optional}
+    odd = [name for name in needed if name not in payload]
+    odd += [name for name in payload if name not in fits or not fits[name](payload[name])]
+    if odd:
+        msg = f"payload of {kind}: missing, unknown or malformed {', '.join(sorted(odd))}"
+        raise ValueError(msg)
+
+
+def _check_service(kind: str, payload: Mapping[str, Any]) -> None:
     allowed = _ALWAYS | (_SHIFT if kind == "service.effect_shifted" else _LIFECYCLE)
     needed = _ALWAYS | (_SHIFT if kind == "service.effect_shifted" else frozenset())
     if kind == "service.adopted":

@@ -31,6 +31,11 @@ def _one_of(column: str, names: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(name) for name in names)})"
 
 
+def _where(name: str, condition: str, *columns: str) -> Index:
+    where = text(condition)
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
 def _unique_where(name: str, condition: str, *columns: str) -> Index:
     where = text(condition)
     return Index(name, *columns, unique=True, sqlite_where=where, postgresql_where=where)
@@ -52,6 +57,7 @@ class BillingEvent(SQLModel, table=True):
         _unique_where("billing_event_reversal", "reverses_event_id <> ''", "reverses_event_id"),
         _unique_where("billing_event_change", "change_id <> ''", "change_id", "type"),
         Index("billing_event_service", "service_id", "seq"),
+        _where("billing_event_amount", "currency <> ''", "account_id"),
         CheckConstraint("seq > 0", name="billing_event_seq"),
         CheckConstraint(_one_of("type", EVENT_TYPES), name="billing_event_type"),
         CheckConstraint(_one_of("reason_code", REASONS), name="billing_event_reason"),

@@ -20,6 +20,11 @@ from billing_bridge import (
 from inventory import new_id
 
 T0 = dt.datetime(2026, 6, 1, 12, 0, tzinfo=dt.UTC)
+PAYLOADS = {
+    "usage.recorded": {"meter": "down", "revision": 1},
+    "credit.issued": {"credit_id": "cr-1"},
+    "charge.issued": {"charge_id": "ch-1"},
+}
 PLAN_OF = {"t100": "fiber-100", "t300": "fiber-300", "t500": "fiber-500"}
 
 
@@ -62,6 +67,7 @@ def event(kind: str, service_id: str = "svc-1", **given: Any) -> NewEvent:
         "service_id": service_id,
         "actor": "noc",
         "reason_code": "requested",
+        "payload": PAYLOADS.get(kind, {}),
     }
     return NewEvent(**(filled | given))
 

@@ -52,8 +52,8 @@ def test_the_body_holds_what_was_given_and_nothing_empty(engine: Engine) -> None
     body = json.loads(made.body)
     assert made.body == json.dumps(body, sort_keys=True, separators=(",", ":"))
     assert sorted(body) == [
-        "account_id", "actor", "effective_at", "event_id", "idempotency_key", "quantity",
-        "reason_code", "schema_version", "service_id", "source", "type", "unit",
+        "account_id", "actor", "effective_at", "event_id", "idempotency_key", "payload",
+        "quantity", "reason_code", "schema_version", "service_id", "source", "type", "unit",
     ]  # fmt: skip
     assert made.effective_at == made.recorded_at == at(0)
 
@@ -118,6 +118,11 @@ def test_a_version_that_is_not_the_next_one_is_a_stale_plan(engine: Engine, vers
         {"type": "service.deleted"},
         {"reason_code": "because the customer rang"},
         {"event_id": ""},
+        {"service_id": ""},
+        {"payload": {"meter": "down"}},
+        {"payload": {"meter": "down", "revision": 1, "login": "anna"}},
+        {"payload": {"meter": "down", "revision": "1"}},
+        {"payload": {"meter": "Jane Doe, Elm Street 4", "revision": 1}},
         {"effective_at": at(2)},
         {"effective_until": at(-1), "effective_at": at(0)},
         {"service_version": 1},

@@ -61,10 +61,17 @@ EVENTS = {
         type="credit.issued",
         service_version=0,
         change_id="",
-        payload={},
+        payload={"credit_id": "cr-1"},
         amount_minor=-5,
         currency="EUR",
         exponent=2,
+    ),
+    "account": make_event(
+        type="invoice.voided",
+        service_id="",
+        service_version=0,
+        change_id="",
+        payload={"invoice": new_id(), "number": "1", "credit_note": new_id()},
     ),
     "until": make_event(effective_at=NOW, effective_until=NOW + dt.timedelta(days=1)),
 }

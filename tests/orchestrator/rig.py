@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, insert
 from sqlmodel import SQLModel
 
-from billing_bridge import ddl, find_by_service, fold_service
+from billing_bridge import ddl, find_by_service, fold_service, invoice_ddl
 from inventory import Device, find_service, list_devices, new_id, read_login
 from lab.emulators.fleet import Fleet
 from lab.small_isp import TIERS, SmallIsp
@@ -96,7 +96,7 @@ def create_schema(engine: Engine) -> None:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS radius")
         SQLModel.metadata.create_all(connection)
-        for statement in ddl(engine.dialect.name):
+        for statement in (*ddl(engine.dialect.name), *invoice_ddl(engine.dialect.name)):
             connection.exec_driver_sql(statement)
         connection.execute(insert(StoreRow).values(store_id=new_id(), epoch=1, read_epoch=1))
 

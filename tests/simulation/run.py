@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlmodel import SQLModel
 
-from billing_bridge import ddl
+from billing_bridge import ddl, invoice_ddl
 from inventory import BandmasterError, new_id
 from orchestrator.apply import apply_plan, load_plan
 from orchestrator.database import reading
@@ -90,7 +90,7 @@ class Theatre:
         world = self._stage.world = World(store, place, 7, born_s=-3600.0)
         with store.engine.begin() as connection:
             SQLModel.metadata.create_all(connection)
-            for statement in ddl("sqlite"):
+            for statement in (*ddl("sqlite"), *invoice_ddl("sqlite")):
                 connection.exec_driver_sql(statement)
         office = world.office(world.process("setup"))
         found: list[str] = []
