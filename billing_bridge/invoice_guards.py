@@ -116,6 +116,15 @@ def _raise(message: str) -> str:
     return f"RAISE EXCEPTION '{message}' USING ERRCODE = 'integrity_constraint_violation';"
 
 
+def _while_draft(row: str, returned: str) -> str:
+    return f"""
+BEGIN
+  IF (SELECT state FROM public.invoice WHERE invoice_id = {row}.invoice_id)
+     IS DISTINCT FROM 'draft' THEN {_raise(_STANDS)} END IF;
+  RETURN {returned};
+END"""  # noqa: S608 - no word in it comes from outside
+
+
 _DISTINCT = " OR ".join(f"NEW.{name} IS DISTINCT FROM OLD.{name}" for name in _KEPT)
 _POSTGRES_FUNCTIONS = (
     _postgres_function("invoice_refuse", f"BEGIN\n  {_raise(_STANDS)}\nEND"),
@@ -133,18 +142,9 @@ _POSTGRES_FUNCTIONS = (
         "invoice_stay",
         f"BEGIN\n  IF OLD.state <> 'draft' THEN {_raise(_STANDS)} END IF;\n  RETURN OLD;\nEND",
     ),
+    _postgres_function("invoice_part_new", _while_draft("NEW", "NEW")),
     _postgres_function(
-        "invoice_part_new",
-        f"BEGIN\n  IF (SELECT state FROM public.invoice WHERE invoice_id = NEW.invoice_id)\n"
-        f"     IS DISTINCT FROM 'draft' THEN {_raise(_STANDS)} END IF;\n"
-        f"  RETURN NEW;\nEND",
-    ),
-    _postgres_function(
-        "invoice_part_old",
-        f"BEGIN\n  IF (SELECT state FROM public.invoice WHERE invoice_id = OLD.invoice_id)\n"
-        f"     IS DISTINCT FROM 'draft' THEN {_raise(_STANDS)} END IF;\n"
-        f"  RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;\n"
-        f"END",
+        "invoice_part_old", _while_draft("OLD", "CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END")
     ),
     _postgres_function(
         "invoice_count",
