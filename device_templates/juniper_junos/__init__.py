@@ -40,8 +40,9 @@ PLATFORM = Platform(
     transport_options=MappingProxyType(
         {
             "driver": "junos",
-            # a delete that finds nothing is a warning, and it is what makes a line absolute
-            "optional_args": MappingProxyType({"ignore_warning": "statement not found"}),
+            # a warning is no refusal (RFC 6241 4.3): what was done is read back. A delete that
+            # finds nothing is one, and it is what makes a line absolute
+            "optional_args": MappingProxyType({"ignore_warning": True}),
         }
     ),
     fields=MappingProxyType(

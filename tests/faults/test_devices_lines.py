@@ -131,14 +131,22 @@ def test_no_error_text_at_all_for_a_save(isp: Rig, during: During) -> None:
     is_done(isp)
 
 
-@pytest.mark.parametrize(
-    ("verb", "ends"), [("load-configuration", "aborted"), (ARM, "aborted"), (PLAIN, "done")]
-)
-def test_a_warning_beside_what_was_done(isp: Rig, verb: str, ends: str) -> None:
-    """Severity warning, and it was done: before the decision we rather stop, after it we read."""
-    isp.fleet.control(BNG, "fault", verb=verb, kind="warning", arg="policer has no effect yet")
-    assert upgrade(isp)[0] == ends
-    is_done(isp) if ends == "done" else is_as_before(isp)
+def test_a_warning_beside_what_was_done(isp: Rig) -> None:
+    """RFC 6241, 4.3: a warning is no refusal. A router that warns each time can be changed."""
+    for verb in ("lock-configuration", "load-configuration", ARM, PLAIN, "get-commit-information"):
+        isp.fleet.control(BNG, "fault", verb=verb, kind="warning", arg="no licence", count=99)
+    assert upgrade(isp)[0] == "done"
+    is_done(isp)
+
+
+def test_a_warning_beside_what_was_not_done(isp: Rig) -> None:
+    """No text decides here either: what the warning was about is read, and undone."""
+    isp.fleet.control(BNG, "knob", name="not_programmed", value=True)
+    isp.fleet.control(BNG, "fault", verb=ARM, kind="warning", arg="policer has no effect yet")
+    assert upgrade(isp)[0] == "aborted"
+    isp.fleet.control(BNG, "knob", name="not_programmed", value=False)
+    isp.fleet.control(BNG, "program")
+    is_as_before(isp)
 
 
 # --- prompt, banner, --More--, syslog ------------------------------------------------------------

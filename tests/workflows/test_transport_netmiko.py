@@ -85,10 +85,29 @@ def test_save_that_never_ends(olt: Rig, handle: Handle) -> None:
 
 def test_busy_device_refuses(olt: Rig, wire: Wire, handle: Handle) -> None:
     """Goal: somebody else's save in progress is a refusal in the device's words."""
-    olt.fault("save", "busy")
-    assert "System is busy" in wire.save(handle).reason
     olt.fault("service-port *", "busy")
     reply = wire.prepare(handle)
+    assert reply.verdict == "REFUSED"
+    assert "System is busy" in reply.reason
+
+
+def test_save_of_somebody_else_is_waited_for(
+    start_olt: StartOlt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: an autosave of minutes takes nothing back; one that never ends is told as it is."""
+    monkeypatch.setattr(cli_session, "BUSY_S", 0)
+    olt = start_olt(save_s=0.0, speed=1)
+    options = {**olt.platform.transport_options, "save_timeout_s": 0.3}
+    wire = netmiko.connect(olt.context(), replace(olt.platform, transport_options=options))
+    olt.wires.append(wire)
+    wire.open()
+    handle = olt.handle(wire, port(1))
+    wire.prepare(handle)
+    olt.fault("save", "busy", count=5)
+    assert wire.save(handle).verdict == "SENT"
+    assert olt.control("dump")["saved"]["service_ports"]["1"]["outbound"] == 24
+    olt.fault("save", "busy", count=100_000)
+    reply = wire.save(handle)
     assert reply.verdict == "REFUSED"
     assert "System is busy" in reply.reason
 

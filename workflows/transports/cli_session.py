@@ -29,10 +29,13 @@ from .words import InDoubt, SaysNo, printable, shown
 
 MAX_ANSWER = 16 * 1024 * 1024  # characters of one answer
 LINE_S = 5  # a line without an answer for so long is in doubt: reading tells sooner than waiting
-SAVE_S = 300  # unless the platform says otherwise
+# Unless the platform says otherwise. A save takes minutes: who reads sooner finds nothing saved,
+# and after some tries takes a change back because its OLT is slow.
+SAVE_S = 300
 ASK_S = 60  # a page of a long list on a slow device
 WHOLE_S = 600  # all pages of it
 KEEPALIVE_S = 30
+BUSY_S = 5  # between two tries to save while the device saves already
 LOOK_S = 0.01
 # what netmiko and paramiko raise when the other side does not behave
 BROKEN = (NetmikoBaseException, paramiko.SSHException, OSError, EOFError, ValueError)
@@ -196,11 +199,21 @@ class CliSession:
                 raise InDoubt(msg) from doubt
 
     def save(self) -> None:
-        """Save running to startup and wait for the real end; raises SaysNo when busy."""
+        """Save running to startup and wait for the real end; raises SaysNo with the device's words.
+
+        A save that runs already (an autosave, a person's) refuses ours for minutes: it is waited
+        for as long as ours would be. Other refusals of a decided change would take it back.
+        """
         done = self._options.get("save_done")
+        busy = self._options.get("busy")
         wait_s = self._options.get("save_timeout_s", SAVE_S)
+        deadline = time.monotonic() + wait_s
         with self._asking() as connection:
             text = self._answer(connection, self._options["save"], LINE_S)
+            while busy and re.search(busy, text) and time.monotonic() < deadline:
+                time.sleep(BUSY_S)
+                self._context.may_send()
+                text = self._answer(connection, self._options["save"], LINE_S)
             self._refusal(text)
             if done and not re.search(done, text):
                 connection.read_until_pattern(f"(?:{done})", read_timeout=wait_s)
