@@ -12,7 +12,7 @@ from typing import Any
 
 from inventory import LedgerBroken, Refused, canonical_json, instant_text, parse_instant
 
-from .payload import check_payload
+from .payload import check_payload, check_usage
 
 SCHEMA_VERSION = 1
 EMPTY_HASH = bytes(32)  # what the first event of the chain names as its predecessor
@@ -88,7 +88,7 @@ class NewEvent:
     with `idempotency_key` is unique for ever (lifecycle: `order_id:type`). `service_id` is empty
     where the fact is the account's (`ACCOUNT_TYPES`). `service_version` counts
     the service's versioned events from 1, 0 = this event does not touch the service. Amount,
-    currency and exponent go together, as do quantity (bytes, seconds, bit_per_s) and unit.
+    currency and exponent go together, as do quantity (byte, second, bit_per_s) and unit.
     `payload` holds identifiers, integers and times of ours, never a person's data (D12).
     """
 
@@ -284,6 +284,8 @@ def _check(event: NewEvent, effective_at: dt.datetime, recorded_at: dt.datetime)
         msg = f"malformed event {event.event_id!r} of type {event.type!r}: {', '.join(faults)}"
         raise ValueError(msg)
     check_payload(event.type, event.payload, versioned=event.service_version > 0)
+    if event.type in ("usage.recorded", "usage.corrected"):
+        check_usage(event.type, event.payload, event.unit)
 
 
 def _is_accounts(event: NewEvent) -> bool:

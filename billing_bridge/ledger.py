@@ -90,6 +90,15 @@ def append(
     return tuple(stored[event.source, event.idempotency_key][1] for event in events)
 
 
+def lock_head(session: Session) -> Head:
+    """Lock the head until the caller's commit, before anything that an event will rest on is read.
+
+    Whoever posts what is new since the last time needs that; for all others `append` is enough.
+    """
+    session.flush()
+    return _lock_head(session.connection())
+
+
 def ledger_head(session: Session) -> Head:
     """Return the newest event's seq and hash: what an anchor outside the database keeps."""
     row = session.connection().execute(select(HEAD.c.seq, HEAD.c.hash)).one()

@@ -66,6 +66,8 @@ _PLAIN: Mapping[str, _Shape] = {
     "ledger.anchored": ({}, {}),
 }
 
+METER_UNITS: Mapping[str, str] = {"down": "byte", "up": "byte", "p95": "bit_per_s"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -128,6 +130,32 @@ def shift_payload(
         "from": instant_text(was),
         "to": instant_text(to),
     }
+
+
+def usage_payload(
+    *, meter: str, revision: int, source: str, samples: int, coverage_bp: int, late: bool
+) -> dict[str, Any]:
+    """Return the payload of usage.recorded (revision 1) or usage.corrected (2 and more).
+
+    `samples` 0 and `coverage_bp` -1 are left out: nobody counted them.
+    """
+    payload: dict[str, Any] = {"meter": meter, "revision": revision, "source": source}
+    if samples:
+        payload["samples"] = samples
+    if coverage_bp >= 0:
+        payload["coverage_bp"] = coverage_bp
+    if late:
+        payload["late"] = 1
+    return payload
+
+
+def check_usage(kind: str, payload: Mapping[str, Any], unit: str) -> None:
+    """Raise ValueError unless a usage event's revision fits its kind, and its unit the meter."""
+    revision = payload["revision"]
+    fits = revision > 1 if kind == "usage.corrected" else revision == 1
+    if not fits or METER_UNITS.get(payload["meter"]) != unit:
+        msg = f"payload of {kind}: {payload['meter']} in {unit or 'no unit'}, revision {revision}"
+        raise ValueError(msg)
 
 
 def check_payload(kind: str, payload: Mapping[str, Any], *, versioned: bool) -> None:

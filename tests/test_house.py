@@ -87,6 +87,7 @@ BEHIND_DOORS = {
     "orchestrator/migrate.py": {
         "billing_bridge.invoice_rows",
         "billing_bridge.rows",
+        "billing_bridge.usage_rows",
         "inventory.radius_rows",
         "inventory.rows",
     }

@@ -218,11 +218,11 @@ def replay(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Fold the ledger and compare what it makes of each service with the service table.
+    """Fold the ledger and compare what it makes of each service with the tables beside it.
 
-    Ends with 1 where they differ.
+    Those of the services, and of their usage by window. Ends with 1 where they differ.
     """
-    from billing_bridge import replay_check
+    from billing_bridge import Mismatch, replay_check, usage_check
     from inventory import WrongUse, list_services
     from orchestrator.database import reading
 
@@ -230,12 +230,22 @@ def replay(
         raise WrongUse("ledger replay", "only compares", "Add --check.")
     with desk.store() as (_settings, engine), reading(engine) as session:
         services = list_services(session)
+        usage = usage_check(session)
         found = replay_check(session, services)
+    found += tuple(
+        Mismatch(
+            service_id=one.service_id,
+            field=f"{one.meter} from {one.since}",
+            ledger=one.ledger,
+            table=one.table,
+        )
+        for one in usage
+    )
     if json:
         data({"services": len(services), "mismatches": found})
     elif found:
         table(
-            ("service", "field", "ledger", "service table"),
+            ("service", "field", "ledger", "table"),
             [(one.service_id, one.field, one.ledger, one.table) for one in found],
         )
     else:

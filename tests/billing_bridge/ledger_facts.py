@@ -91,6 +91,6 @@ def usage(number: int, service_id: str = "svc-1", quantity: int = 1000) -> NewEv
         service_id,
         order=f"use-{number}",
         quantity=quantity,
-        unit="bytes",
+        unit="byte",
         reason_code="metered",
     )

@@ -129,14 +129,23 @@ def test_a_version_that_is_not_the_next_one_is_a_stale_plan(engine: Engine, vers
         {"currency": "EUR", "amount_minor": 5, "exponent": 2},
         {"amount_minor": 5},
         {"quantity": 5, "unit": ""},
-        {"payload": {"rate": 1.5}},
+        {"payload": {"meter": "down", "revision": 1, "source": 1.5}},
+        {"payload": {}},
+        {"payload": {"meter": "down", "revision": 1, "login": "ada@isp"}},
+        {"payload": {"meter": "down", "revision": 2}},
+        {"payload": {"meter": "p95", "revision": 1}},
+        {"unit": "bytes"},
         {"reverses_event_id": "e-1"},
         {"actor": "Jane Doe, Elm Street 4"},
     ],
 )
 def test_a_malformed_event_is_refused(engine: Engine, wrong: dict[str, object]) -> None:
-    given = {"quantity": 1, "unit": "bytes"} | wrong
-    with pytest.raises(ValueError, match=r"malformed|canonical"), writing(engine) as session:
+    payload = {"meter": "down", "revision": 1}
+    given = {"quantity": 1, "unit": "byte", "payload": payload} | wrong
+    with (
+        pytest.raises(ValueError, match=r"malformed|canonical|payload"),
+        writing(engine) as session,
+    ):
         append(session, [event("usage.recorded", **given)], at(1))
 
 
