@@ -13,6 +13,17 @@ from .charged import Charge, Charged, charged_history, last_version
 from .consumer import advance, read_batch
 from .corrections import Billed, billed, corrections, refuse_double, usage_period
 from .counters import CounterDelta, counter_delta, joined_octets
+from .credit_rows import CreditRow
+from .credits import (
+    CreditAsked,
+    CreditKind,
+    approve_credit,
+    ask_credit,
+    ask_reversal,
+    find_credit,
+    list_credits,
+    reject_credit,
+)
 from .event import (
     ACCOUNT_TYPES,
     EMPTY_HASH,
@@ -152,6 +163,9 @@ __all__ = [
     "CommitCharge",
     "ConsumerCursor",
     "CounterDelta",
+    "CreditAsked",
+    "CreditKind",
+    "CreditRow",
     "DocumentHead",
     "DocumentLine",
     "Evidence",
@@ -193,6 +207,9 @@ __all__ = [
     "agreeing",
     "allocate",
     "append",
+    "approve_credit",
+    "ask_credit",
+    "ask_reversal",
     "billed",
     "blocks_each",
     "blocks_top",
@@ -213,6 +230,7 @@ __all__ = [
     "find_by_key",
     "find_by_service",
     "find_by_services",
+    "find_credit",
     "find_event",
     "find_invoice",
     "find_lines",
@@ -232,6 +250,7 @@ __all__ = [
     "keep_problems",
     "last_version",
     "ledger_head",
+    "list_credits",
     "list_invoices",
     "list_problems",
     "lock_head",
@@ -255,6 +274,7 @@ __all__ = [
     "read_session",
     "record_usage",
     "refuse_double",
+    "reject_credit",
     "replay_check",
     "round_half_up",
     "scale",

@@ -43,8 +43,8 @@ _PLAIN: Mapping[str, _Shape] = {
     "usage.recorded": _USAGE,
     "usage.corrected": _USAGE,
     "price.overridden": ({}, {}),
-    "credit.issued": ({"credit_id": _id}, {}),
-    "charge.issued": ({"charge_id": _id}, {}),
+    "credit.issued": ({"credit_id": _id}, {"asked_by": _id}),
+    "charge.issued": ({"charge_id": _id}, {"asked_by": _id}),
     "invoice.issued": (
         {
             "invoice": _id,
@@ -62,7 +62,7 @@ _PLAIN: Mapping[str, _Shape] = {
         {},
     ),
     "invoice.voided": ({"invoice": _id, "number": _id, "credit_note": _id}, {}),
-    "event.reversed": ({}, {}),  # of money or usage
+    "event.reversed": ({}, {"asked_by": _id}),  # of money or usage
     "ledger.anchored": ({}, {}),
 }
 

@@ -42,6 +42,7 @@ from .errors import (
     WrongUse,
 )
 from .ids import new_id
+from .money import minor_units
 from .subscriber import Account, Attachment, LegalEntity, Service, ServiceState
 from .units import (
     MAX_KBPS,
@@ -59,7 +60,14 @@ from .units import (
 )
 
 if TYPE_CHECKING:
-    from .catalog_store import find_plan, find_tier, list_plans, list_tiers, sold_as
+    from .catalog_store import (
+        exponent_of,
+        find_plan,
+        find_tier,
+        list_plans,
+        list_tiers,
+        sold_as,
+    )
     from .columns import UtcInstant
     from .importers import ImportBatch, ServiceEntry, parse_files
     from .importers_keep import Adoption, ImportCount, ImportResult, keep_batch
@@ -93,6 +101,7 @@ if TYPE_CHECKING:
         keep_services,
         list_devices,
         list_services,
+        lock_account,
         password_refs,
         services_many,
     )
@@ -163,6 +172,7 @@ __all__ = [
     "check_code",
     "check_kbps",
     "digest",
+    "exponent_of",
     "find_account",
     "find_device",
     "find_legal_entity",
@@ -179,6 +189,8 @@ __all__ = [
     "list_services",
     "list_tiers",
     "local_date",
+    "lock_account",
+    "minor_units",
     "money_text",
     "new_id",
     "nornir_inventory",
@@ -202,6 +214,7 @@ __all__ = [
 # loaded at first use, because a command line's `--help` must not wait for SQLAlchemy or Nornir
 _LATER = {
     "catalog_store": (
+        "exponent_of",
         "find_plan",
         "find_tier",
         "list_plans",
@@ -256,6 +269,7 @@ _LATER = {
         "keep_services",
         "list_devices",
         "list_services",
+        "lock_account",
         "password_refs",
         "services_many",
     ),

@@ -10,6 +10,8 @@ from sqlalchemy import ColumnElement, Row, Select, Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from .catalog import Plan, PriceVersion, SoldAs, Tier
+from .errors import WrongUse
+from .money import EXPONENTS, USUAL_EXPONENT
 from .rows import PLAN, PLAN_TERMS, PRICE_TERMS, PRICE_VERSION, TIER
 from .sql import chunks
 from .store import unknown
@@ -62,6 +64,24 @@ def sold_as(session: Session, plan_codes: Iterable[str]) -> dict[str, SoldAs]:
                 tier=Tier(code=row.tier_code, rate=rate),
             )
     return found
+
+
+def exponent_of(session: Session, currency: str) -> int:
+    """Return how many decimals a currency has: by ISO 4217, else as the plans in it are sold.
+
+    Raises WrongUse where plans sold in a currency of no known shape do not agree.
+    """
+    if currency in EXPONENTS:
+        return EXPONENTS[currency]
+    sold = select(PLAN.c.exponent).where(PLAN.c.currency == currency).distinct()
+    found = sorted(session.execute(sold).scalars())
+    if len(found) > 1:
+        raise WrongUse(
+            currency,
+            f"is sold with {found[0]} and with {found[-1]} decimals, so no amount in it is clear",
+            "See: bandmaster plan list",
+        )
+    return found[0] if found else USUAL_EXPONENT
 
 
 def _tier(row: Row[Any]) -> Tier:

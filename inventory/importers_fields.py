@@ -13,6 +13,7 @@ from typing import Any
 from .device import SecretRef
 from .errors import BadField, BadFile
 from .importers_tree import Items, Node, Place, Record, Scalar, shown_name
+from .money import minor_units
 from .units import check_code
 
 _SHOWN = 20  # problems in a message; the rest are counted
@@ -152,13 +153,12 @@ class Reader:
     def minor(self, name: str, exponent: int) -> int:
         """An exact decimal amount in minor units, e.g. 29.99 with exponent 2 is 2999."""
         text = self.text(name)
-        match = re.fullmatch(r"([0-9]{1,12})(?:\.([0-9]{1,3}))?", text, re.ASCII)
-        if match is None or len(match[2] or "") > exponent:
+        try:
+            return minor_units(text, exponent)
+        except ValueError as error:
             if text:
-                decimals = f"at most {exponent} decimals" if exponent else "no decimals"
-                self.bad(name, f"must be an amount of 0 or more with {decimals}, got {text!r}")
+                self.bad(name, str(error))
             return 0
-        return int(match[1] + (match[2] or "").ljust(exponent, "0"))
 
     def secret(self, name: str) -> SecretRef:
         """Where a secret is kept. What is written there instead is never shown."""

@@ -8,15 +8,9 @@ from dataclasses import replace
 
 from .catalog import Plan, PriceVersion, SuspendPolicy
 from .importers_fields import Reader
+from .money import EXPONENTS, USUAL_EXPONENT
 from .units import MAX_KBPS
 
-# ISO 4217: currencies whose minor unit is not a hundredth
-_WHOLE = frozenset(
-    {"BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"}
-    | {"RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"}
-)
-_THOUSANDTHS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
-_EXPONENTS = dict.fromkeys(_WHOLE, 0) | dict.fromkeys(_THOUSANDTHS, 3)
 _BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _POLICIES = ("stop", "continue", "hold_fee")
 _FEES = ("hold", "block", "cap", "burst")
@@ -77,9 +71,9 @@ def read_kbps(reader: Reader, prefix: str) -> int:
 
 
 def _exponent(reader: Reader, currency: str) -> int:
-    usual = _EXPONENTS.get(currency, 2)
+    usual = EXPONENTS.get(currency, USUAL_EXPONENT)
     exponent = int(reader.choice("exponent", ("0", "2", "3"), str(usual)) or usual)
-    if currency in _EXPONENTS and exponent != usual:
+    if currency in EXPONENTS and exponent != usual:
         reader.bad("exponent", f"of {currency} is {usual}, got {exponent}")
     return exponent
 

@@ -128,6 +128,14 @@ def find_account(session: Session, account_id: str) -> Account:
     return accounts_many(session, (account_id,))[account_id]
 
 
+def lock_account(session: Session, account_id: str) -> Account:
+    """Return the account and keep other writers that ask so away from it until the commit."""
+    session.execute(
+        select(ACCOUNT.c.account_id).where(ACCOUNT.c.account_id == account_id).with_for_update()
+    )
+    return find_account(session, account_id)
+
+
 def accounts_many(session: Session, account_ids: Iterable[str]) -> dict[str, Account]:
     """Return the accounts by id, one query per thousand; UnknownName for one not known."""
     wanted = sorted(set(account_ids))

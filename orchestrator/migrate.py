@@ -16,13 +16,14 @@ from .recover import orphans
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0009"  # the newest revision under migrations/versions
+HEAD = "0010"  # the newest revision under migrations/versions
 _LOCK = 0x62616E64  # any number, the same in every copy of this program
 
 
 def metadata() -> MetaData:
     """Return the tables of all rooms."""
     # tables come into the metadata by importing the modules that declare them
+    import billing_bridge.credit_rows  # noqa: PLC0415
     import billing_bridge.invoice_rows  # noqa: PLC0415
     import billing_bridge.rows  # noqa: PLC0415
     import billing_bridge.usage_rows  # noqa: PLC0415
@@ -31,7 +32,7 @@ def metadata() -> MetaData:
     import orchestrator.rows  # noqa: PLC0415
 
     _ = billing_bridge.rows, inventory.radius_rows, inventory.rows, orchestrator.rows
-    _ = billing_bridge.invoice_rows, billing_bridge.usage_rows
+    _ = billing_bridge.credit_rows, billing_bridge.invoice_rows, billing_bridge.usage_rows
     return SQLModel.metadata
 
 

@@ -34,6 +34,7 @@ class Settings:
     retries: int = 3  # after the decision, before a refusal becomes a reversal
     plan_hours: int = 24
     require_ticket: bool = False
+    credit_limit_minor: int = 5000  # above it a second person agrees; minor units of any currency
     path: str = ""  # the file these came from; "" = none, all defaults
 
 

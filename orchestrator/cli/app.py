@@ -10,6 +10,7 @@ import typer
 
 from . import (
     change,
+    credit,
     db,
     device,
     doctor_,
@@ -66,6 +67,7 @@ recover_.add(app)
 exceptions_.add(app)
 hold_.add(app)
 ledger.add(app)
+credit.add(app)
 find.add(app)
 lab.add(app)
 

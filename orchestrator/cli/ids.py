@@ -16,8 +16,13 @@ NAMES = {
     "x": "exception",
     "o": "order",
     "e": "ledger event",
+    "m": "credit or charge",
 }
-_LISTS = {"x": "bandmaster exceptions list", "e": "bandmaster ledger tail"}
+_LISTS = {
+    "x": "bandmaster exceptions list",
+    "e": "bandmaster ledger tail",
+    "m": "bandmaster credit list",
+}
 _GROUPS = (8, 12, 16, 20)  # digits before each dash of a UUID
 _DIGITS = 32
 _SHOWN = 5
@@ -64,7 +69,7 @@ def _read(letters: str, text: str) -> tuple[str, str]:
 def _starting(session: Session, letter: str, digits: str) -> list[str]:
     from sqlmodel import col, select
 
-    from billing_bridge import BillingEvent
+    from billing_bridge import BillingEvent, CreditRow
     from orchestrator.rows import (
         ChangeRow,
         ExceptionRow,
@@ -80,6 +85,7 @@ def _starting(session: Session, letter: str, digits: str) -> list[str]:
         "x": ExceptionRow.exception_id,
         "o": OrderRow.order_id,
         "e": BillingEvent.event_id,
+        "m": CreditRow.credit_id,
     }
     column = col(columns[letter])
     query = select(column).where(column.startswith(_dashed(digits)))
