@@ -7,14 +7,22 @@ ledger. Source: decisions.md D16.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from billing_bridge import MoneyPreview, ledger_head
+from billing_bridge import (
+    Charged,
+    MoneyPreview,
+    charged_history,
+    find_by_service,
+    fold_service,
+    full_price,
+    ledger_head,
+)
 from inventory import UNKNOWN_RATE, Plan, Rate, Service, local_date, new_id
 from workflows import ChangeKind, Order, PlanItem, ServicePoint, item_json
 
@@ -157,7 +165,8 @@ def _meaning(odd: Odd, due: Rate) -> Meaning:
 def _item(session: Session, store: Store, service: Service, odd: list[Odd], actor: str) -> PlanItem:
     """Return the way from what was read back to what the ledger says; it costs nobody anything."""
     account = store.accounts[service.account_id]
-    today = local_date(database_now(session), account.time_zone)
+    now = database_now(session)
+    today = local_date(now, account.time_zone)
     seen_rate = odd[0].rate if odd[0].on else UNKNOWN_RATE
     live = next((p for p in store.plans.values() if _rate(store, p) == seen_rate), None)
     before = ServicePoint(
@@ -173,7 +182,9 @@ def _item(session: Session, store: Store, service: Service, odd: list[Odd], acto
         rate=intended_rate(service, store.tiers),
     )
     mine = store.plans.get(service.plan_code)
-    owed = _price(mine, today) if mine and service.state == "active" else 0
+    folded = fold_service(service.service_id, find_by_service(session, service.service_id))
+    owed = _price(store, charged_history(folded, store.plans, account.time_zone), today)
+    given = (Charged(since=now, plan_code=live.code),) if live else ()
     named = mine or live or next(iter(store.plans.values()))
     return PlanItem(
         order=_order(service, actor),
@@ -195,7 +206,7 @@ def _item(session: Session, store: Store, service: Service, odd: list[Odd], acto
             then_minor=owed,
             then_months=named.period_months,
         ),
-        monthly_delta_minor=owed - (_price(live, today) if live else 0),
+        monthly_delta_minor=owed - _price(store, given, today),
         price_version_id="",
         priced_for_date=today,
     )
@@ -219,9 +230,9 @@ def _rate(store: Store, plan: Plan) -> Rate:
     return store.tiers[plan.tier_code].rate
 
 
-def _price(plan: Plan, today: dt.date) -> int:
+def _price(store: Store, charged: Sequence[Charged], today: dt.date) -> int:
     try:
-        return plan.price_on(today).amount_minor
+        return full_price(charged, store.plans, today)
     except LookupError:
         return 0
 

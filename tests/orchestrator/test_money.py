@@ -11,7 +11,9 @@ import pytest
 from billing_bridge import Charged, charged_history, find_by_service, fold_service, full_price
 from inventory import find_account, find_service, list_plans, local_date
 from orchestrator.database import database_now, reading
+from orchestrator.exceptions import list_open
 from orchestrator.imports import import_files
+from orchestrator.restore import after_restore
 from orchestrator.rollback import Undo, plan_rollback
 from tests.orchestrator.rig import Rig, truth
 from workflows import ChangePlan
@@ -95,3 +97,18 @@ def test_a_suspension_is_shown_and_charged_as_the_plan_says(
     assert entry.price_version_id == "gold@2025-01-01"
     back = rig.plan(rig.order(ONE, "", "resume"))
     assert net(back) == (4000, -delta)
+
+
+def test_what_a_restore_finds_is_priced_as_it_is_charged(rig: Rig, tmp_path: Path) -> None:
+    """Goal: a pinned contract is at stake at its own price. Method: the price rises meanwhile."""
+    sell(rig, tmp_path, GOLD)
+    assert rig.tier(ONE, "gold").exit_code() == 0
+    yesterday = today(rig) - dt.timedelta(days=1)
+    sell(rig, tmp_path, GOLD + f"  - {{from: {yesterday}, amount: 60, hold: 5}}\n")
+    unit = "set interfaces ge-0/0/1 unit 1001 family inet policer"
+    lines = [f"{unit} input UP-200M", f"{unit} output DOWN-1000M"]
+    rig.fleet.control(rig.isp.bng, "edit", lines=lines)
+    after_restore(rig.office, "tester")
+    with reading(rig.office.engine) as session:
+        (row,) = list_open(session)
+    assert row.at_stake_minor == 7999 - 4000
