@@ -43,7 +43,7 @@ def replay_check(session: Session, services: Iterable[Service]) -> tuple[Mismatc
         seen.update(service.service_id for service in batch)
         stories = events_by_service(session.connection(), [each.service_id for each in batch])
         for service in batch:
-            found += _compare(service, stories[service.service_id])
+            found += compare(service, stories[service.service_id])
     columns = EVENTS.c
     known = session.connection().execute(
         select(columns.service_id).where(columns.service_version == 1).order_by(columns.service_id)
@@ -56,7 +56,8 @@ def replay_check(session: Session, services: Iterable[Service]) -> tuple[Mismatc
     return tuple(found)
 
 
-def _compare(service: Service, story: tuple[LedgerEvent, ...]) -> list[Mismatch]:
+def compare(service: Service, story: tuple[LedgerEvent, ...]) -> list[Mismatch]:
+    """Return where one service's row differs from the fold of its events."""
     try:
         folded = fold_service(service.service_id, story)
     except LedgerBroken as error:

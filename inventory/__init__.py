@@ -92,7 +92,15 @@ if TYPE_CHECKING:
         write_groups,
     )
     from .search import Hit, find_text
+    from .signs import (
+        SessionOverlap,
+        SessionSigns,
+        accounting_span,
+        session_overlaps,
+        session_signs,
+    )
     from .store import (
+        accounts_after,
         accounts_many,
         find_account,
         find_device,
@@ -103,7 +111,9 @@ if TYPE_CHECKING:
         list_services,
         lock_account,
         password_refs,
+        services_known,
         services_many,
+        services_of,
     )
 
 __all__ = [
@@ -154,6 +164,8 @@ __all__ = [
     "Service",
     "ServiceEntry",
     "ServiceState",
+    "SessionOverlap",
+    "SessionSigns",
     "SnmpTarget",
     "SoldAs",
     "StalePlan",
@@ -165,6 +177,8 @@ __all__ = [
     "Unreadable",
     "UtcInstant",
     "WrongUse",
+    "accounting_span",
+    "accounts_after",
     "accounts_many",
     "bind_login",
     "bind_many",
@@ -202,7 +216,11 @@ __all__ = [
     "read_groups",
     "read_login",
     "read_logins",
+    "services_known",
     "services_many",
+    "services_of",
+    "session_overlaps",
+    "session_signs",
     "sold_as",
     "unbind_login",
     "unbind_many",
@@ -260,7 +278,15 @@ _LATER = {
         "Hit",
         "find_text",
     ),
+    "signs": (
+        "SessionOverlap",
+        "SessionSigns",
+        "accounting_span",
+        "session_overlaps",
+        "session_signs",
+    ),
     "store": (
+        "accounts_after",
         "accounts_many",
         "find_account",
         "find_device",
@@ -271,7 +297,9 @@ _LATER = {
         "list_services",
         "lock_account",
         "password_refs",
+        "services_known",
         "services_many",
+        "services_of",
     ),
 }
 _HOME = {name: module for module, names in _LATER.items() for name in names}

@@ -103,6 +103,8 @@ RADACCT = Table(
         postgresql_where=_OPEN,
     ),
     Index("radacct_start_user_idx", "acctstarttime", "username"),
+    # ours: what a login did lately is asked of every login before a billing run
+    Index("radacct_login_idx", "username", "acctstarttime"),
     # ours: "which sessions has this login now?" is asked at every change of a dynamic line
     Index("radacct_open_login_idx", "username", sqlite_where=_OPEN, postgresql_where=_OPEN),
     schema=SCHEMA,

@@ -113,6 +113,13 @@ def list_services(
     return _services(session, _service_query(*where), {})
 
 
+def services_of(session: Session, account_ids: Iterable[str]) -> tuple[Service, ...]:
+    """Return the services of some accounts, one query per thousand accounts."""
+    parts = chunks(sorted(set(account_ids)))
+    found = (_services(session, _BY_ACCOUNT, {"names": part}) for part in parts)
+    return tuple(service for part in found for service in part)
+
+
 def password_refs(session: Session, service_ids: Sequence[str]) -> dict[str, SecretRef]:
     """Return where each line's password is kept, by service_id; unknown ids are left out."""
     refs: dict[str, SecretRef] = {}
@@ -134,6 +141,12 @@ def lock_account(session: Session, account_id: str) -> Account:
         select(ACCOUNT.c.account_id).where(ACCOUNT.c.account_id == account_id).with_for_update()
     )
     return find_account(session, account_id)
+
+
+def accounts_after(session: Session, account_id: str, limit: int) -> tuple[Account, ...]:
+    """Return at most `limit` accounts whose ids follow one ("" = from the first), by id."""
+    query = select(ACCOUNT).where(ACCOUNT.c.account_id > account_id).order_by("account_id")
+    return tuple(Account(**row) for row in session.execute(query.limit(limit)).mappings())
 
 
 def accounts_many(session: Session, account_ids: Iterable[str]) -> dict[str, Account]:
@@ -257,6 +270,7 @@ def _service_query(*where: ColumnElement[bool]) -> Select[Any]:
 
 
 _BY_ID = _service_query(LINE.c.service_id.in_(bindparam("names", expanding=True)))
+_BY_ACCOUNT = _service_query(LINE.c.account_id.in_(bindparam("names", expanding=True)))
 
 
 def _services(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
 
-from billing_bridge import LedgerEvent, find_by_service
+from billing_bridge import LedgerEvent, Shown, find_by_service, keep_observations
 from device_templates import AccessSession, Objects, Platform, Reading, section_rate, section_text
 from device_templates import platform as find_platform
 from inventory import (
@@ -36,7 +36,8 @@ from inventory import (
 )
 from workflows import SnmpEvidence, no_fence
 
-from .database import reading
+from .coordinator import objects_text
+from .database import database_now, reading, writing
 from .exceptions import list_open
 from .journal import OPEN_STATES
 from .office import Office
@@ -265,11 +266,35 @@ class DeviceRead:
 
 
 def check_devices(office: Office, names: Iterable[str]) -> tuple[DeviceCheck, ...]:
-    """Log in to the devices, read every line of ours and compare it with the ledger's tier."""
+    """Log in to the devices, read every line of ours and compare it with the ledger's tier.
+
+    What they show is kept as observations.
+    """
     found = read_devices(office, names)
+    _remember(office, found)
     with reading(office.engine) as session:
         tiers = {tier.code: tier for tier in list_tiers(session)}
     return tuple(_check(each, tiers) for each in found)
+
+
+def _remember(office: Office, reads: Iterable[DeviceRead]) -> None:
+    """Keep what the devices showed: the gate holds it to what is billed."""
+    read = [each for each in reads if not isinstance(each.seen, DeviceProblem)]
+    shown = [
+        Shown(
+            device=each.device.name,
+            object=objects_text(tuple(objects.items())),
+            service_id=service.service_id,
+            rate=section_rate(each.seen.sections[place]),
+            present=dict(each.seen.sections[place]).get("state") == "on",
+        )
+        for each in read
+        if not isinstance(each.seen, DeviceProblem)
+        for place, (service, objects) in enumerate(each.lines)
+    ]
+    with writing(office.engine) as session:
+        names = [each.device.name for each in read]
+        keep_observations(session, names, shown, database_now(session))
 
 
 def read_devices(office: Office, names: Iterable[str]) -> tuple[DeviceRead, ...]:

@@ -16,7 +16,7 @@ from .recover import orphans
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0010"  # the newest revision under migrations/versions
+HEAD = "0011"  # the newest revision under migrations/versions
 _LOCK = 0x62616E64  # any number, the same in every copy of this program
 
 
@@ -24,6 +24,7 @@ def metadata() -> MetaData:
     """Return the tables of all rooms."""
     # tables come into the metadata by importing the modules that declare them
     import billing_bridge.credit_rows  # noqa: PLC0415
+    import billing_bridge.gate_rows  # noqa: PLC0415
     import billing_bridge.invoice_rows  # noqa: PLC0415
     import billing_bridge.rows  # noqa: PLC0415
     import billing_bridge.usage_rows  # noqa: PLC0415
@@ -33,6 +34,7 @@ def metadata() -> MetaData:
 
     _ = billing_bridge.rows, inventory.radius_rows, inventory.rows, orchestrator.rows
     _ = billing_bridge.credit_rows, billing_bridge.invoice_rows, billing_bridge.usage_rows
+    _ = billing_bridge.gate_rows
     return SQLModel.metadata
 
 

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from billing_bridge import rules
 from device_templates import platforms
 from tests.tree import BESIDE, ROOMS, dotted, imports, modules, source, tracked, tree
 
@@ -87,6 +88,7 @@ BEHIND_DOORS = {
     "orchestrator/migrate.py": {
         "billing_bridge.credit_rows",
         "billing_bridge.invoice_rows",
+        "billing_bridge.gate_rows",
         "billing_bridge.rows",
         "billing_bridge.usage_rows",
         "inventory.radius_rows",
@@ -143,6 +145,7 @@ def test_every_module_is_used() -> None:
     files = modules(*ROOMS, *BESIDE)
     used = {f"workflows.transports.{found.transport}" for found in platforms().values()}
     used |= {f"device_templates.{name}" for name in platforms()}
+    used |= {rule.judge.__module__ for rule in rules()}
     servers = re.findall(r"^ *bandmaster-servers: *(.*)$", source("lab/isp.clab.yml"), re.MULTILINE)
     used |= {f"lab.servers.{name}" for line in servers for name in re.findall(r"\w+", line)}
     for path in files:  # what only a test uses, nobody needs

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from . import (
+    billing,
     change,
     credit,
     db,
@@ -68,6 +69,7 @@ exceptions_.add(app)
 hold_.add(app)
 ledger.add(app)
 credit.add(app)
+billing.add(app)
 find.add(app)
 lab.add(app)
 

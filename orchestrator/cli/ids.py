@@ -17,11 +17,13 @@ NAMES = {
     "o": "order",
     "e": "ledger event",
     "m": "credit or charge",
+    "f": "finding",
 }
 _LISTS = {
     "x": "bandmaster exceptions list",
     "e": "bandmaster ledger tail",
     "m": "bandmaster credit list",
+    "f": "bandmaster billing findings list",
 }
 _GROUPS = (8, 12, 16, 20)  # digits before each dash of a UUID
 _DIGITS = 32
@@ -69,7 +71,7 @@ def _read(letters: str, text: str) -> tuple[str, str]:
 def _starting(session: Session, letter: str, digits: str) -> list[str]:
     from sqlmodel import col, select
 
-    from billing_bridge import BillingEvent, CreditRow
+    from billing_bridge import BillingEvent, CreditRow, FindingRow
     from orchestrator.rows import (
         ChangeRow,
         ExceptionRow,
@@ -86,6 +88,7 @@ def _starting(session: Session, letter: str, digits: str) -> list[str]:
         "o": OrderRow.order_id,
         "e": BillingEvent.event_id,
         "m": CreditRow.credit_id,
+        "f": FindingRow.finding_id,
     }
     column = col(columns[letter])
     query = select(column).where(column.startswith(_dashed(digits)))

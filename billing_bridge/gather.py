@@ -1,0 +1,192 @@
+"""Facts for the gate's rules, read in pages of accounts: nothing is judged here."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.orm import Session
+
+from inventory import (
+    Account,
+    BandmasterError,
+    Rate,
+    Service,
+    SessionSigns,
+    accounting_span,
+    accounts_after,
+    list_plans,
+    list_tiers,
+    read_logins,
+    services_known,
+    services_of,
+    session_overlaps,
+    session_signs,
+)
+
+from .charged import Charged, charged_history
+from .event import LedgerEvent
+from .fold import FoldedService, fold_service
+from .gate_rows import OBSERVATION
+from .replay import compare
+from .rules.facts import Accounting, Chain, Doubt, Facts, Observed, ServiceFacts
+from .rules.prices import Prices
+from .stored import EVENTS, events_by_service
+from .verify import verify
+
+PAGE = 500  # accounts judged at a time: what a page needs is all that is in memory
+SESSIONS_BACK = dt.timedelta(days=40)  # a billing period and the limit of R-02 after it
+
+_CHUNK = 1000  # names in one IN list
+_OBSERVED = select(OBSERVATION).where(
+    OBSERVATION.c.service_id.in_(bindparam("names", expanding=True))
+)
+_BORN = select(EVENTS.c.service_id).where(EVENTS.c.service_version == 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What every page shares: the time of the snapshot, the catalogue, how accounting fares."""
+
+    now: dt.datetime
+    prices: Prices
+    accounting: Accounting
+
+
+def ground(session: Session, now: dt.datetime) -> Ground:
+    """Return what every page of one check shares; `now` is the database's clock."""
+    plans = {plan.code: plan for plan in list_plans(session)}
+    tiers = {tier.code: tier for tier in list_tiers(session)}
+    since, newest = accounting_span(session)
+    return Ground(
+        now=now,
+        prices=Prices(plans, tiers),
+        accounting=Accounting(since=since, newest=newest),
+    )
+
+
+def account_pages(session: Session, size: int = PAGE) -> Iterator[tuple[Account, ...]]:
+    """Yield all accounts, some at a time."""
+    after = ""
+    while page := accounts_after(session, after, size):
+        yield page
+        after = page[-1].account_id
+
+
+def page_facts(
+    session: Session, base: Ground, accounts: Sequence[Account], doubts: Iterable[Doubt] = ()
+) -> Facts:
+    """Return the facts about some accounts; `doubts` are those of their changes."""
+    mine = {account.account_id: account for account in accounts}
+    services = services_of(session, mine)
+    connection = session.connection()
+    names = [service.service_id for service in services]
+    logins = [service.login for service in services if service.login]
+    stories = events_by_service(connection, names)
+    observed = _observed(session, names)
+    looked_from = base.now - SESSIONS_BACK
+    signs = session_signs(session, logins, looked_from)
+    overlaps = session_overlaps(session, logins, looked_from)
+    groups = read_logins(session, logins)
+    known = tuple(
+        _told(
+            service,
+            mine[service.account_id],
+            stories[service.service_id],
+            base.prices,
+            observed=observed.get(service.service_id, ()),
+            signs=signs.get(service.login, SessionSigns()),
+            overlaps=overlaps.get(service.login, ()),
+            group_tier=groups[service.login].group.rpartition("@")[0] if service.login else "",
+        )
+        for service in services
+    )
+    return Facts(
+        now=base.now,
+        looked_from=looked_from,
+        prices=base.prices,
+        services=known,
+        accounting=base.accounting,
+        doubts=tuple(doubts),
+    )
+
+
+def chain_facts(session: Session, base: Ground, processes: int = 1) -> Facts:
+    """Return what walking the whole chain shows: from a broken one nothing else may be judged."""
+    report = verify(session, processes=processes)
+    chain = Chain(events=report.events, problem=report.problem, bad_seq=report.bad_seq)
+    return _of_nobody(base, chain)
+
+
+def missing_facts(session: Session, base: Ground, born: int) -> Facts:
+    """Return the services that the ledger knows and the inventory lacks.
+
+    `born` is how many services with events all pages held: as many as the ledger, none is missing.
+    """
+    known = session.scalar(select(func.count()).select_from(_BORN.subquery()))
+    missing = () if known == born else tuple(_missing(session))
+    return _of_nobody(base, Chain(events=0, problem="", bad_seq=0, missing=missing))
+
+
+def _of_nobody(base: Ground, chain: Chain) -> Facts:
+    return Facts(
+        now=base.now,
+        looked_from=base.now - SESSIONS_BACK,
+        prices=base.prices,
+        accounting=base.accounting,
+        chain=chain,
+    )
+
+
+def _missing(session: Session) -> Iterator[str]:
+    rows = session.execute(_BORN.order_by(EVENTS.c.service_id)).scalars()
+    for part in rows.partitions(PAGE):
+        found = services_known(session, part)
+        yield from (service_id for service_id in part if service_id not in found)
+
+
+def _told(
+    service: Service, account: Account, story: tuple[LedgerEvent, ...], prices: Prices, **more: Any
+) -> ServiceFacts:
+    """Return a service with what its events say; a broken story says nothing but that."""
+    folded = FoldedService(service_id=service.service_id)
+    charged: tuple[Charged, ...] = ()
+    problem = ""
+    try:
+        folded = fold_service(service.service_id, story)
+        charged = charged_history(folded, prices.plans, account.time_zone)
+    except BandmasterError as error:
+        problem = error.problem
+    newest = story[-1] if story else None
+    return ServiceFacts(
+        service=service,
+        account=account,
+        folded=folded,
+        charged=charged,
+        story=problem,
+        event_id=newest.event_id if newest else "",
+        event_at=newest.recorded_at if newest else None,
+        mismatches=() if problem else tuple(compare(service, story)),
+        **more,
+    )
+
+
+def _observed(session: Session, names: Sequence[str]) -> Mapping[str, tuple[Observed, ...]]:
+    found: dict[str, list[Observed]] = defaultdict(list)
+    for part in (names[n : n + _CHUNK] for n in range(0, len(names), _CHUNK)):
+        for row in session.execute(_OBSERVED, {"names": part}):
+            found[row.service_id].append(
+                Observed(
+                    device=row.device,
+                    object=row.object,
+                    rate=Rate(down_kbps=row.down_kbps, up_kbps=row.up_kbps),
+                    present=row.present,
+                    since=row.since,
+                    observed_at=row.observed_at,
+                )
+            )
+    return {name: tuple(rows) for name, rows in found.items()}
