@@ -29,7 +29,7 @@ def listed(rows: Sequence[Row[Any]], sums: Iterable[Total]) -> list[str]:
     """Return findings as a table, then what they come to."""
     if not rows:
         return ["Nothing is wrong."]
-    header = ("id", "rule", "open", "at risk", "a month", "status", "service", "what is wrong")
+    header = ("id", "rule", "days", "at risk", "a month", "status", "service", "what is wrong")
     lines = table_lines(header, [_row(row) for row in rows])
     return [*lines, "", *_sums(sums)] if sums else lines
 
@@ -83,7 +83,7 @@ def _row(row: Row[Any]) -> tuple[str | Painted, ...]:
     return (
         short(row.finding_id, "f"),
         row.rule,
-        f"{_days(row)} d",
+        str(_days(row)),
         _money(row.at_risk_minor, row),
         _money(row.monthly_minor, row),
         Painted(_status(row), style),
@@ -157,12 +157,11 @@ def _sums(sums: Iterable[Total]) -> list[str]:
         if not one.currency:
             lines.append(f"{one.findings} findings have no price.")
             continue
-        words = []
+        lines.append(paint(f"{one.findings} findings in {one.currency}", "bold"))
         for name, so_far, monthly in (
             ("leakage", one.leakage_minor, one.leakage_monthly_minor),
             ("refund risk", -one.refund_minor, -one.refund_monthly_minor),
         ):
             each, all_of = (money_text(m, one.currency, one.exponent) for m in (monthly, so_far))
-            words.append(f"{name} {each} a month, {all_of} so far")
-        lines.append(paint(f"{one.findings} findings: {'; '.join(words)}", "bold"))
+            lines.append(f"  {name:<11}  {each} a month, {all_of} so far")
     return lines
