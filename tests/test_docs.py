@@ -22,12 +22,12 @@ device profiles, device enroll-key, plan list, subscriber show, service activate
 service suspend, service resume, service terminate, change list, change show, change apply,
 change cancel, change rollback, recover, exceptions list, exceptions show, exceptions resolve,
 hold, release, ledger tail, ledger anchor, ledger verify, ledger export, ledger replay, find,
-lab up, lab down, lab status,
-billing check, billing findings list, billing findings show, billing ack, billing ignore,
-billing resolve, billing override
+lab up, lab down, lab status
 """
 ISSUE_4 = """
-credit issue, credit list, credit approve, credit reject, credit reverse, charge issue
+credit issue, credit list, credit approve, credit reject, credit reverse, charge issue,
+billing check, billing findings list, billing findings show, billing ack, billing ignore,
+billing resolve, billing override
 """
 NO_DATA = {
     "init",
