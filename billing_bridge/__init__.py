@@ -1,5 +1,6 @@
 """What is owed: the ledger and the rules of price."""
 
+from .account_money import open_money
 from .accounting import (
     AccountingRecord,
     Reading,
@@ -24,6 +25,7 @@ from .credits import (
     list_credits,
     reject_credit,
 )
+from .drafting import Draft, Drafted, Drafter, billed_now, newest_boundaries
 from .event import (
     ACCOUNT_TYPES,
     EMPTY_HASH,
@@ -63,6 +65,7 @@ from .gather import (
     page_facts,
 )
 from .guards import ddl, undo_ddl
+from .holding import Holds, hold, mark_held
 from .invoice_document import (
     DOCUMENT_VERSION,
     DocumentHead,
@@ -83,6 +86,7 @@ from .invoices import (
     find_taxes,
     list_invoices,
 )
+from .issue import Issuer, Ready, issue, ready_drafts, void
 from .ledger import (
     append,
     find_by_change,
@@ -96,6 +100,7 @@ from .ledger import (
     tail,
 )
 from .observations import Shown, keep_observations
+from .owed import Biller, WasBilled
 from .payload import METER_UNITS, Evidence, service_payload, shift_payload
 from .percentile import (
     COVERAGE_FLOOR_BP,
@@ -131,6 +136,20 @@ from .rows import BillingEvent, ConsumerCursor, LedgerHead
 from .rules import judge, rule_numbers, rules
 from .rules.base import Found, Rule, Side
 from .rules.facts import Doubt, Facts
+from .runs import (
+    InvoiceRun,
+    begin_run,
+    billed_count,
+    drafted_when,
+    drafts_left,
+    end_run,
+    find_run,
+    finish_run,
+    keep_drafts,
+    list_runs,
+    lock_issuer,
+    still_drafts,
+)
 from .tariffs import (
     BlockStep,
     CommitCharge,
@@ -182,6 +201,7 @@ __all__ = [
     "Anchor",
     "AnchorFile",
     "Billed",
+    "Biller",
     "BillingEvent",
     "BlockStep",
     "Blocker",
@@ -198,6 +218,9 @@ __all__ = [
     "DocumentHead",
     "DocumentLine",
     "Doubt",
+    "Draft",
+    "Drafted",
+    "Drafter",
     "Evidence",
     "Facts",
     "Filters",
@@ -206,9 +229,12 @@ __all__ = [
     "Found",
     "Ground",
     "Head",
+    "Holds",
     "Invoice",
     "InvoiceLine",
+    "InvoiceRun",
     "InvoiceTax",
+    "Issuer",
     "Kept",
     "LedgerEvent",
     "LedgerHead",
@@ -225,6 +251,7 @@ __all__ = [
     "PricedLine",
     "Rater",
     "Reading",
+    "Ready",
     "Rollup",
     "Rule",
     "Scale",
@@ -242,6 +269,7 @@ __all__ = [
     "UsedWindow",
     "VerifyReport",
     "Volume",
+    "WasBilled",
     "account_pages",
     "acts",
     "advance",
@@ -252,7 +280,10 @@ __all__ = [
     "ask_credit",
     "ask_reversal",
     "begin_check",
+    "begin_run",
     "billed",
+    "billed_count",
+    "billed_now",
     "blockers",
     "blocks_each",
     "blocks_top",
@@ -268,8 +299,11 @@ __all__ = [
     "decide_finding",
     "decide_problem",
     "document_text",
+    "drafted_when",
+    "drafts_left",
     "duration",
     "end_check",
+    "end_run",
     "expected_slots",
     "export_lines",
     "find_by_change",
@@ -283,8 +317,10 @@ __all__ = [
     "find_lines",
     "find_numbered",
     "find_problem",
+    "find_run",
     "find_taxes",
     "finding_story",
+    "finish_run",
     "flat_tax",
     "fold_service",
     "fold_without",
@@ -292,11 +328,14 @@ __all__ = [
     "graduated",
     "ground",
     "head_at",
+    "hold",
     "increment",
     "invoice_ddl",
     "invoice_document",
+    "issue",
     "joined_octets",
     "judge",
+    "keep_drafts",
     "keep_findings",
     "keep_observations",
     "keep_problems",
@@ -307,11 +346,16 @@ __all__ = [
     "list_findings",
     "list_invoices",
     "list_problems",
+    "list_runs",
     "lock_head",
+    "lock_issuer",
+    "mark_held",
     "midnight",
     "minimum_true_up",
     "missing_facts",
+    "newest_boundaries",
     "open_anchors",
+    "open_money",
     "overage",
     "package",
     "page_facts",
@@ -328,6 +372,7 @@ __all__ = [
     "read_batch",
     "read_document",
     "read_session",
+    "ready_drafts",
     "record_usage",
     "refuse_double",
     "reject_credit",
@@ -342,6 +387,7 @@ __all__ = [
     "shift_payload",
     "slowed_down",
     "split_usage",
+    "still_drafts",
     "tail",
     "totals",
     "undo_ddl",
@@ -349,6 +395,7 @@ __all__ = [
     "usage_period",
     "used",
     "verify",
+    "void",
     "volume",
     "with_step",
 ]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from inventory import Refused
 
@@ -14,16 +15,28 @@ from .charged import Charge
 from .proration import Period, period_holding
 from .rating import PricedLine
 
+Thing = Literal["recurring", "usage", "burst"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Billed:
-    """What was charged for one plan of a service in one of its periods; negative = credited."""
+    """What was charged for one plan of a service in one of its periods; negative = credited.
+
+    `units` are the days or seconds charged, of usage the bytes or bit/s.
+    """
 
     period: Period
     plan_code: str
     charge: Charge
     price_version_id: str
     amount_minor: int
+    thing: Thing = "recurring"
+    units: int = 0
+
+    @property
+    def key(self) -> tuple[Period, str, Charge, str, Thing]:
+        """What is settled together: what was billed of it with what is owed for it."""
+        return self.period, self.plan_code, self.charge, self.price_version_id, self.thing
 
 
 def billed(lines: Iterable[PricedLine]) -> tuple[Billed, ...]:
@@ -35,31 +48,38 @@ def billed(lines: Iterable[PricedLine]) -> tuple[Billed, ...]:
             charge=line.charge,
             price_version_id=line.price_version_id,
             amount_minor=line.amount_minor,
+            units=line.numerator,
         )
         for line in lines
     )
 
 
-def corrections(before: Iterable[Billed], owed: Iterable[PricedLine]) -> tuple[Billed, ...]:
+def corrections(
+    before: Iterable[Billed], owed: Iterable[PricedLine], used: Iterable[Billed] = ()
+) -> tuple[Billed, ...]:
     """Return what has to be billed so that all of it together is what is owed, by period.
 
-    Nothing closed is altered: these are lines of the next bill. With them among `before` there
-    is nothing more to correct.
+    `used` is what usage costs. Nothing closed is altered: these are lines of the next bill. With
+    them among `before` there is nothing more to correct.
     """
-    left: defaultdict[tuple[Period, str, Charge, str], int] = defaultdict(int)
-    for line in billed(owed):
-        left[line.period, line.plan_code, line.charge, line.price_version_id] += line.amount_minor
-    for was in before:
-        left[was.period, was.plan_code, was.charge, was.price_version_id] -= was.amount_minor
+    amounts: defaultdict[tuple[Period, str, Charge, str, Thing], list[int]]
+    amounts = defaultdict(lambda: [0, 0])
+    for sign, lines in ((1, (*billed(owed), *used)), (-1, before)):
+        for line in lines:
+            left = amounts[line.key]
+            left[0] += sign * line.amount_minor
+            left[1] += sign * line.units
     return tuple(
         Billed(
             period=key[0],
             plan_code=key[1],
             charge=key[2],
             price_version_id=key[3],
+            thing=key[4],
             amount_minor=amount,
+            units=units,
         )
-        for key, amount in sorted(left.items())
+        for key, (amount, units) in sorted(amounts.items())
         if amount
     )
 

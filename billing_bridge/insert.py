@@ -9,10 +9,10 @@ from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from inventory import instant_text
 
+from .bulk import copy_rows
 from .event import LedgerEvent
 from .stored import EVENTS
 
@@ -42,30 +42,7 @@ def insert_events(
         rows = list(_rows(events, payload_hashes, _itself))
         connection.exec_driver_sql(_INSERT.format(", ".join(("%s",) * len(_ALL))), rows)
     else:
-        _copy(connection, _rows(events, payload_hashes, _itself))
-
-
-def _copy(connection: Connection, rows: Iterator[tuple[Any, ...]]) -> None:
-    bare: Any = connection.connection.driver_connection
-    dialect = connection.dialect
-    try:
-        with bare.cursor() as cursor, cursor.copy(_COPY) as copy:
-            for row in rows:
-                copy.write_row(row)
-    except dialect.loaded_dbapi.Error as error:
-        lost = dialect.is_disconnect(error, bare, None)
-        if lost:
-            connection.invalidate(error)
-        # as SQLAlchemy tells it: callers know these classes, and none of them quotes a row
-        raise DBAPIError.instance(
-            _COPY,
-            None,
-            error,
-            dialect.loaded_dbapi.Error,
-            hide_parameters=True,
-            connection_invalidated=lost,
-            dialect=dialect,
-        ) from error
+        copy_rows(connection, _COPY, _rows(events, payload_hashes, _itself))
 
 
 def _rows(

@@ -171,3 +171,6 @@ INVOICE = _table(InvoiceRow)
 LINE = _table(InvoiceLineRow)
 TAX = _table(InvoiceTaxRow)
 COUNTER = _table(InvoiceCounterRow)
+RUN_NAMES, INVOICE_NAMES, LINE_NAMES = (
+    tuple(column.name for column in table.columns) for table in (RUN, INVOICE, LINE)
+)

@@ -13,42 +13,26 @@ from sqlalchemy.orm import Session
 
 from inventory import UnknownName
 
+from .invoice_document import DocumentLine, InvoiceKind
 from .invoice_rows import INVOICE, LINE, TAX
 
-InvoiceKind = Literal["invoice", "credit_note"]
 InvoiceState = Literal["draft", "final", "void"]
 LineKind = Literal["recurring", "correction", "usage", "burst", "charge", "credit"]
 _CHUNK = 1000  # names in one IN list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InvoiceLine:
+class InvoiceLine(DocumentLine):
     """One line; dates are local and half-open, `amount_minor` is what counts.
 
     `kind` "recurring" is full_amount x numerator / denominator, "correction" what is owed less
-    what was billed. `charge` is "service", "hold" or "" where it is neither.
+    what was billed. `charge` is "service", "hold" or "" where it is neither. `finding_id` says why
+    a draft's line is held; "" = it is not.
     """
 
     invoice_id: str
-    line_no: int
-    service_id: str  # "" = of the account
-    kind: LineKind
-    plan_code: str
-    charge: str
-    price_version_id: str
-    period_from: dt.date
-    period_until: dt.date
-    from_date: dt.date
-    until_date: dt.date
-    numerator: int
-    denominator: int
-    unit: str
-    full_amount_minor: int
-    quantity: int
-    amount_minor: int
     event_ids: tuple[str, ...]
-    late: bool = False
-    finding_id: str = ""  # why a draft's line is held; "" = it is not
+    finding_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,14 +85,19 @@ def events_named(
 
 
 def events_by_service(
-    connection: Connection, service_ids: Iterable[str]
+    connection: Connection, service_ids: Iterable[str], upto: int = 0
 ) -> dict[str, tuple[LedgerEvent, ...]]:
-    """Return each service's versioned events in order; a service without any has none."""
+    """Return each service's versioned events in order; a service without any has none.
+
+    `upto` is the last seq that counts: as known then; 0 = all.
+    """
     lists: dict[str, list[LedgerEvent]] = {service_id: [] for service_id in service_ids}
     ordered = sorted(lists)
     for start in range(0, len(ordered), _CHUNK):
         part = ordered[start : start + _CHUNK]
         query = stored_rows().where(EVENTS.c.service_id.in_(part), EVENTS.c.service_version > 0)
+        if upto:
+            query = query.where(EVENTS.c.seq <= upto)
         for event in read_rows(connection, query):
             lists[event.service_id].append(event)
     return {service_id: tuple(events) for service_id, events in lists.items()}

@@ -72,6 +72,13 @@ if TYPE_CHECKING:
     from .importers import ImportBatch, ServiceEntry, parse_files
     from .importers_keep import Adoption, ImportCount, ImportResult, keep_batch
     from .nornir_plugin import BandmasterInventory, nornir_inventory
+    from .payers import (
+        account_zones,
+        count_accounts,
+        list_accounts,
+        list_legal_entities,
+        service_ids_of,
+    )
     from .radius import (
         AttributeLike,
         OpenSession,
@@ -177,6 +184,7 @@ __all__ = [
     "Unreadable",
     "UtcInstant",
     "WrongUse",
+    "account_zones",
     "accounting_span",
     "accounts_after",
     "accounts_many",
@@ -185,6 +193,7 @@ __all__ = [
     "canonical_json",
     "check_code",
     "check_kbps",
+    "count_accounts",
     "digest",
     "exponent_of",
     "find_account",
@@ -198,7 +207,9 @@ __all__ = [
     "instant_text",
     "keep_batch",
     "keep_services",
+    "list_accounts",
     "list_devices",
+    "list_legal_entities",
     "list_plans",
     "list_services",
     "list_tiers",
@@ -216,6 +227,7 @@ __all__ = [
     "read_groups",
     "read_login",
     "read_logins",
+    "service_ids_of",
     "services_known",
     "services_many",
     "services_of",
@@ -254,6 +266,13 @@ _LATER = {
     "nornir_plugin": (
         "BandmasterInventory",
         "nornir_inventory",
+    ),
+    "payers": (
+        "account_zones",
+        "count_accounts",
+        "list_accounts",
+        "list_legal_entities",
+        "service_ids_of",
     ),
     "radius": (
         "AttributeLike",

@@ -35,6 +35,11 @@ class Settings:
     plan_hours: int = 24
     require_ticket: bool = False
     credit_limit_minor: int = 5000  # above it a second person agrees; minor units of any currency
+    invoice_grace_hours: int = 24  # after a period's end its late usage is waited for
+    backdate_days: int = 90  # how far back what was billed is still corrected
+    tax_name: str = ""  # one tax on everything; "" = none
+    tax_rate_bp: int = 0  # hundredths of a percent
+    tax_hook: str = ""  # "module:function" that says the taxes instead (billing_bridge.TaxHook)
     path: str = ""  # the file these came from; "" = none, all defaults
 
 

@@ -1,0 +1,53 @@
+"""Accounts in the order in which they are billed, and what they pay for; no function commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from .rows import ACCOUNT, LEGAL_ENTITY, LINE
+from .sql import chunks, select_among
+from .subscriber import Account, LegalEntity
+
+
+def list_accounts(
+    session: Session, legal_entity: str, *, after: str = "", limit: int = 0
+) -> tuple[Account, ...]:
+    """Return an issuer's accounts by id, at most `limit` (0 = all) after the one named."""
+    query = (
+        select(ACCOUNT)
+        .where(ACCOUNT.c.legal_entity == legal_entity, ACCOUNT.c.account_id > after)
+        .order_by(ACCOUNT.c.account_id)
+    )
+    rows = session.execute(query.limit(limit) if limit else query)
+    return tuple(Account(**row) for row in rows.mappings())
+
+
+def count_accounts(session: Session, legal_entity: str) -> int:
+    """Return how many accounts an issuer has."""
+    query = select(func.count()).where(ACCOUNT.c.legal_entity == legal_entity)
+    return session.execute(query).scalar_one()
+
+
+def account_zones(session: Session, legal_entity: str) -> tuple[str, ...]:
+    """Return the time zones of an issuer's accounts."""
+    query = select(ACCOUNT.c.time_zone).where(ACCOUNT.c.legal_entity == legal_entity)
+    return tuple(session.execute(query.distinct().order_by(ACCOUNT.c.time_zone)).scalars())
+
+
+def service_ids_of(session: Session, account_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the ids of each account's services, in order; an account without any has none."""
+    found: dict[str, list[str]] = {account_id: [] for account_id in account_ids}
+    query = select_among(LINE.c.account_id, LINE.c.account_id, LINE.c.service_id)
+    for part in chunks(sorted(found)):
+        for account_id, service_id in session.execute(query, {"names": part}):
+            found[account_id].append(service_id)
+    return {account_id: tuple(sorted(ids)) for account_id, ids in found.items()}
+
+
+def list_legal_entities(session: Session) -> tuple[LegalEntity, ...]:
+    """Return all issuers by code."""
+    rows = session.execute(select(LEGAL_ENTITY).order_by(LEGAL_ENTITY.c.code))
+    return tuple(LegalEntity(**row) for row in rows.mappings())

@@ -1,0 +1,200 @@
+"""Accounts, plans and lives of services in a store, and short words for billing them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from sqlalchemy import Engine, insert, select
+
+from billing_bridge import (
+    Invoice,
+    InvoiceLine,
+    LedgerEvent,
+    NewEvent,
+    append,
+    find_lines,
+    flat_tax,
+    list_invoices,
+    service_payload,
+)
+from inventory import Account, Plan, PriceVersion, new_id, rows
+from orchestrator.bills import Bills
+from orchestrator.database import reading, writing
+from orchestrator.invoicing import FinalOutcome, draft_run, finalise
+from tests.orchestrator.rig import create_schema
+
+VAT = 2000
+BILLS = Bills(grace_hours=24, backdate_days=90, tax=flat_tax("VAT", VAT))
+
+
+def sold(code: str, price: int, **given: Any) -> Plan:
+    """A plan with one price, from 2020 on."""
+    terms = {
+        name: given.pop(name)
+        for name in ("block_minor", "cap_minor", "burst_minor")
+        if name in given
+    }
+    price_version = PriceVersion(
+        price_version_id=f"{code}@1",
+        plan_code=code,
+        valid_from=dt.date(2020, 1, 1),
+        amount_minor=price,
+        **terms,
+    )
+    filled: dict[str, Any] = {"name": code, "tier_code": code, "currency": "EUR", "exponent": 2}
+    return Plan(code=code, prices=(price_version,), **filled | given)
+
+
+@dataclass(slots=True)
+class World:
+    """A store with an issuer `isp`; services are billed, nothing else is there of them."""
+
+    engine: Engine
+    plans: dict[str, Plan] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+
+    def sell(self, *plans: Plan) -> None:
+        """Put plans into the catalogue."""
+        with self.engine.begin() as connection:
+            for plan in plans:
+                self.plans[plan.code] = plan
+                values = {each.name: getattr(plan, each.name) for each in fields(plan)}
+                tier = {"code": plan.tier_code, "down_kbps": 1, "up_kbps": 1, "used": True}
+                if not connection.execute(select(rows.TIER).filter_by(code=plan.tier_code)).first():
+                    connection.execute(insert(rows.TIER).values(tier))
+                connection.execute(
+                    insert(rows.PLAN).values(_of(rows.PLAN, values) | {"used": True})
+                )
+                terms = _of(rows.PLAN_TERMS, values | {"plan_code": plan.code})
+                connection.execute(insert(rows.PLAN_TERMS).values(terms))
+                for price in plan.prices:
+                    paid = {each.name: getattr(price, each.name) for each in fields(price)}
+                    connection.execute(
+                        insert(rows.PRICE_VERSION).values(_of(rows.PRICE_VERSION, paid))
+                    )
+                    connection.execute(insert(rows.PRICE_TERMS).values(_of(rows.PRICE_TERMS, paid)))
+
+    def account(
+        self, name: str = "A-1", zone: str = "UTC", cycle_day: int = 1, currency: str = "EUR"
+    ) -> Account:
+        """Let somebody pay."""
+        made = Account(
+            account_id=name,
+            name=f"{name} Ltd",
+            address="Elm Street 4",
+            time_zone=zone,
+            cycle_day=cycle_day,
+            legal_entity="isp",
+            currency=currency,
+        )
+        with self.engine.begin() as connection:
+            values = {each.name: getattr(made, each.name) for each in fields(made)}
+            connection.execute(insert(rows.ACCOUNT).values(values))
+        return made
+
+    def lines(self, *pairs: tuple[str, str]) -> None:
+        """Let services (service_id, account_id) be known."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                insert(rows.LINE),
+                [
+                    {
+                        "service_id": s,
+                        "account_id": a,
+                        "login": "",
+                        "password_ref": "",
+                        "adopted": "",
+                    }
+                    for s, a in pairs
+                ],
+            )
+
+    def does(
+        self, service_id: str, kind: str, plan: str, at: str, account: str = "A-1", **more: Any
+    ) -> LedgerEvent:
+        """Post one event of a service; `at` is when it took effect and was recorded."""
+        state = {"service.suspended": "suspended", "service.terminated": "terminated"}.get(
+            kind, "active"
+        )
+        version = self.versions.get(service_id, 0) + 1
+        self.versions[service_id] = version
+        first = {"billing_from": dt.date.fromisoformat(at[:10])} if version == 1 else {}
+        since = dt.datetime.fromisoformat(at).replace(tzinfo=dt.UTC)
+        event = NewEvent(
+            effective_at=since,
+            event_id=new_id(),
+            source="test",
+            idempotency_key=new_id(),
+            type=kind,
+            account_id=account,
+            service_id=service_id,
+            service_version=version,
+            change_id=new_id(),
+            actor="test",
+            reason_code="requested",
+            payload=service_payload(plan=plan, tier=plan, state=state, **first),  # type: ignore[arg-type]
+            **more,
+        )
+        return self.post([event], since)[0]
+
+    def starts(self, service_id: str, plan: str, at: str, account: str = "A-1") -> LedgerEvent:
+        """Activate a service that was not known before."""
+        self.lines((service_id, account))
+        return self.does(service_id, "service.activated", plan, at, account)
+
+    def post(self, events: Sequence[NewEvent], at: dt.datetime) -> tuple[LedgerEvent, ...]:
+        """Append events as recorded at a time."""
+        with writing(self.engine) as session:
+            return append(session, events, at)
+
+    def run(self, on: str, bills: Bills = BILLS) -> FinalOutcome:
+        """Draft and issue everything that is due on a date."""
+        drafted = draft_run(self.engine, bills, "isp", dt.date.fromisoformat(on), "test", quiet)
+        assert drafted.left_out == ()
+        return finalise(self.engine, bills, drafted.run.run_id, "test", quiet, early=True)
+
+    def invoices(self, account: str = "", state: str = "") -> tuple[Invoice, ...]:
+        """What there is, oldest first."""
+        with reading(self.engine) as session:
+            return list_invoices(session, account_id=account, state=state)
+
+    def billed(
+        self, account: str = "", state: str = ""
+    ) -> list[tuple[Invoice, tuple[InvoiceLine, ...]]]:
+        """What there is, with its lines."""
+        invoices = self.invoices(account, state)
+        with reading(self.engine) as session:
+            lines = find_lines(session, [one.invoice_id for one in invoices])
+        return [(one, lines[one.invoice_id]) for one in invoices]
+
+
+def quiet(done: int, total: int) -> None:
+    """Hear how far it is."""
+    assert 0 <= done <= total
+
+
+def make_world(engine: Engine) -> World:
+    """A world with nobody in it."""
+    create_schema(engine)
+    with engine.begin() as connection:
+        connection.execute(
+            insert(rows.LEGAL_ENTITY).values(
+                code="isp", name="ISP GmbH", address="Main Street 1", tax_id="DE1"
+            )
+        )
+    return World(engine)
+
+
+def said(lines: Iterable[InvoiceLine]) -> list[tuple[str, str, str, str, int]]:
+    """What a person would compare: kind, plan, dates, amount."""
+    return [
+        (line.kind, line.plan_code, str(line.from_date), str(line.until_date), line.amount_minor)
+        for line in lines
+    ]
+
+
+def _of(table: Any, values: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in table.columns.keys() if name in values}
