@@ -1,6 +1,5 @@
 """What is owed: the ledger and the rules of price."""
 
-from .account_money import open_money
 from .accounting import (
     AccountingRecord,
     Reading,
@@ -21,11 +20,12 @@ from .credits import (
     approve_credit,
     ask_credit,
     ask_reversal,
+    credit_reasons,
     find_credit,
     list_credits,
     reject_credit,
 )
-from .drafting import Draft, Drafted, Drafter, billed_now, newest_boundaries
+from .drafting import Draft, Drafter, billed_now, newest_boundaries
 from .event import (
     ACCOUNT_TYPES,
     EMPTY_HASH,
@@ -65,17 +65,17 @@ from .gather import (
     page_facts,
 )
 from .guards import ddl, undo_ddl
-from .holding import Holds, hold, mark_held
+from .holding import hold, mark_held
 from .invoice_document import (
     DOCUMENT_VERSION,
-    DocumentHead,
-    DocumentLine,
+    Beside,
     Measured,
     document_text,
     invoice_document,
     read_document,
 )
 from .invoice_guards import invoice_ddl
+from .invoice_rows import InvoiceRow, InvoiceRunRow
 from .invoices import (
     Invoice,
     InvoiceLine,
@@ -100,7 +100,6 @@ from .ledger import (
     tail,
 )
 from .observations import Shown, keep_observations
-from .owed import Biller, WasBilled
 from .payload import METER_UNITS, Evidence, service_payload, shift_payload
 from .percentile import (
     COVERAGE_FLOOR_BP,
@@ -200,8 +199,8 @@ __all__ = [
     "AccountingRecord",
     "Anchor",
     "AnchorFile",
+    "Beside",
     "Billed",
-    "Biller",
     "BillingEvent",
     "BlockStep",
     "Blocker",
@@ -215,11 +214,8 @@ __all__ = [
     "CreditKind",
     "CreditRow",
     "Decision",
-    "DocumentHead",
-    "DocumentLine",
     "Doubt",
     "Draft",
-    "Drafted",
     "Drafter",
     "Evidence",
     "Facts",
@@ -229,10 +225,11 @@ __all__ = [
     "Found",
     "Ground",
     "Head",
-    "Holds",
     "Invoice",
     "InvoiceLine",
+    "InvoiceRow",
     "InvoiceRun",
+    "InvoiceRunRow",
     "InvoiceTax",
     "Issuer",
     "Kept",
@@ -269,7 +266,6 @@ __all__ = [
     "UsedWindow",
     "VerifyReport",
     "Volume",
-    "WasBilled",
     "account_pages",
     "acts",
     "advance",
@@ -295,6 +291,7 @@ __all__ = [
     "corrections",
     "counted_bytes",
     "counter_delta",
+    "credit_reasons",
     "ddl",
     "decide_finding",
     "decide_problem",
@@ -355,7 +352,6 @@ __all__ = [
     "missing_facts",
     "newest_boundaries",
     "open_anchors",
-    "open_money",
     "overage",
     "package",
     "page_facts",

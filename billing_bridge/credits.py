@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,7 @@ SOURCE = "bandmaster"
 MOST_MINOR = 10**10  # beyond it is a slip of the pen
 TOGETHER = dt.timedelta(hours=24)  # what is asked for so soon after another counts with it
 _LONGEST_REASON = 1000
+_CHUNK = 1000
 _SEE = "See: bandmaster credit list"
 CreditKind = Literal["credit", "charge", "reversal"]
 
@@ -189,6 +191,15 @@ def list_credits(
     if waiting:
         query = query.where(col(CreditRow.state) == "waiting")
     return tuple(session.exec(query))
+
+
+def credit_reasons(session: Session, event_ids: Sequence[str]) -> dict[str, str]:
+    """Return what people wrote of credits and charges, by the event that was posted for each."""
+    found: dict[str, str] = {}
+    for part in range(0, len(event_ids), _CHUNK):
+        wanted = col(CreditRow.event_id).in_(event_ids[part : part + _CHUNK])
+        found |= {row.event_id: row.reason for row in session.exec(select(CreditRow).where(wanted))}
+    return found
 
 
 def _check(asked: CreditAsked) -> None:

@@ -6,62 +6,17 @@ makes of it needs no database, so that an old invoice prints as it did whatever 
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
-from inventory import Account, LegalEntity, Plan, PriceVersion, canonical_json
+from inventory import Account, LegalEntity, Plan, PriceVersion, canonical_json, local_date
 
-from .tax import TaxLine
+from .invoices import Invoice, InvoiceLine, InvoiceTax
 
 DOCUMENT_VERSION = 1
-InvoiceKind = Literal["invoice", "credit_note"]
 _BYTES, _RATE = "usage", "burst"  # the kinds of line that measure something
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentLine:
-    """A line as its table holds it: full_amount x numerator / denominator explains the amount."""
-
-    line_no: int
-    service_id: str
-    kind: str
-    plan_code: str
-    charge: str
-    price_version_id: str
-    period_from: dt.date
-    period_until: dt.date
-    from_date: dt.date
-    until_date: dt.date
-    numerator: int
-    denominator: int
-    unit: str
-    full_amount_minor: int
-    quantity: int
-    amount_minor: int
-    late: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentHead:
-    """What an invoice says once: its number, dates and money's unit.
-
-    `cancels` is the number of the invoice that a credit note takes back, `cancels_id` its id.
-    A draft has no number and `issued_on` is the date on which it was drafted.
-    """
-
-    invoice_id: str
-    kind: InvoiceKind
-    number: str
-    issued_on: dt.date
-    closes_on: dt.date
-    currency: str
-    exponent: int
-    known_seq: int
-    cancels: str = ""
-    cancels_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,28 +31,39 @@ class Measured:
     method: str = "per_direction"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What the rows of an invoice do not say.
+
+    `cancels` is the number of the invoice that a credit note takes back; `texts` are what people
+    wrote about a credit or a charge, `measured` what a percentile rests on, both by line number.
+    """
+
+    cancels: str = ""
+    texts: Mapping[int, str] = field(default_factory=dict, hash=False)
+    measured: Mapping[int, Measured] = field(default_factory=dict, hash=False)
+
+
 def invoice_document(
-    head: DocumentHead,
+    invoice: Invoice,
     seller: LegalEntity,
     buyer: Account,
-    lines: Sequence[DocumentLine],
-    taxes: Sequence[TaxLine],
+    lines: Sequence[InvoiceLine],
+    taxes: Sequence[InvoiceTax],
     plans: Mapping[str, Plan],
-    *,
-    texts: Mapping[int, str] | None = None,
-    measured: Mapping[int, Measured] | None = None,
+    beside: Beside | None = None,
 ) -> dict[str, Any]:
     """Return the document of an invoice: JSON values, the same for the same invoice.
 
-    `texts` are what people wrote about a credit or a charge, `measured` what a percentile rests
-    on, both by line number. Net, tax and total are the sums of what is given.
+    Its date is that of issue, of a draft that of drafting, in the account's zone. Net, tax and
+    total are the sums of what is given.
     """
-    said, seen = texts or {}, measured or {}
+    more = beside or Beside()
     net = sum(line.amount_minor for line in lines)
     tax = sum(one.tax_minor for one in taxes)
     return {
-        **_head(head),
-        "period": _period(lines, head.closes_on),
+        **_head(invoice, buyer, more.cancels),
+        "period": _period(invoice, lines),
         "seller": {
             "code": seller.code,
             "name": seller.name,
@@ -110,7 +76,7 @@ def invoice_document(
             "address": buyer.address,
             "time_zone": buyer.time_zone,
         },
-        "lines": [_line(line, plans, said, seen) for line in lines],
+        "lines": [_line(line, plans, more) for line in lines],
         "taxes": [_tax(one) for one in taxes],
         "net_minor": net,
         "tax_minor": tax,
@@ -129,24 +95,25 @@ def read_document(text: str) -> dict[str, Any]:
     return document
 
 
-def _head(head: DocumentHead) -> dict[str, Any]:
+def _head(invoice: Invoice, buyer: Account, cancels: str) -> dict[str, Any]:
+    dated = invoice.issued_at or invoice.drafted_at
     value: dict[str, Any] = {
         "document": DOCUMENT_VERSION,
-        "invoice_id": head.invoice_id,
-        "kind": head.kind,
-        "number": head.number,
-        "issued_on": head.issued_on.isoformat(),
-        "closes_on": head.closes_on.isoformat(),
-        "known_seq": head.known_seq,
-        "currency": head.currency,
-        "exponent": head.exponent,
+        "invoice_id": invoice.invoice_id,
+        "kind": invoice.kind,
+        "number": invoice.number,
+        "issued_on": local_date(dated, buyer.time_zone).isoformat(),
+        "closes_on": invoice.closes_on.isoformat(),
+        "known_seq": invoice.known_seq,
+        "currency": invoice.currency,
+        "exponent": invoice.exponent,
     }
-    if head.cancels:
-        value["cancels"] = {"number": head.cancels, "invoice_id": head.cancels_id}
+    if invoice.cancels:
+        value["cancels"] = {"number": cancels, "invoice_id": invoice.cancels}
     return value
 
 
-def _tax(tax: TaxLine) -> dict[str, Any]:
+def _tax(tax: InvoiceTax) -> dict[str, Any]:
     return {
         "name": tax.name,
         "rate_bp": tax.rate_bp,
@@ -155,19 +122,19 @@ def _tax(tax: TaxLine) -> dict[str, Any]:
     }
 
 
-def _period(lines: Sequence[DocumentLine], closes_on: dt.date) -> dict[str, str]:
+def _period(invoice: Invoice, lines: Sequence[InvoiceLine]) -> dict[str, str]:
     """From the first date of any line to the last; of an invoice without lines its own date."""
+    closes = invoice.closes_on
     return {
-        "from": min((line.from_date for line in lines), default=closes_on).isoformat(),
-        "until": max((line.until_date for line in lines), default=closes_on).isoformat(),
+        "from": min((line.from_date for line in lines), default=closes).isoformat(),
+        "until": max((line.until_date for line in lines), default=closes).isoformat(),
     }
 
 
 def _line(
-    line: DocumentLine,
+    line: InvoiceLine,
     plans: Mapping[str, Plan],
-    texts: Mapping[int, str],
-    measured: Mapping[int, Measured],
+    beside: Beside,
 ) -> dict[str, Any]:
     plan = plans.get(line.plan_code)
     value: dict[str, Any] = {
@@ -176,7 +143,7 @@ def _line(
         "service_id": line.service_id,
         "plan": line.plan_code,
         "plan_name": plan.name if plan else "",
-        "text": texts.get(line.line_no, ""),
+        "text": beside.texts.get(line.line_no, ""),
         "charge": line.charge,
         "price_version_id": line.price_version_id,
         "period_from": line.period_from.isoformat(),
@@ -190,20 +157,21 @@ def _line(
         "quantity": line.quantity,
         "amount_minor": line.amount_minor,
         "late": int(line.late),
+        "events": list(line.event_ids),
     }
     if plan and line.kind == _BYTES:
         value["usage"] = _usage(plan, _price(plan, line), line)
     elif plan and line.kind == _RATE:
-        value["rate"] = _rate(plan, _price(plan, line), measured.get(line.line_no))
+        value["rate"] = _rate(plan, _price(plan, line), beside.measured.get(line.line_no))
     return value
 
 
-def _price(plan: Plan, line: DocumentLine) -> PriceVersion | None:
+def _price(plan: Plan, line: InvoiceLine) -> PriceVersion | None:
     named = (p for p in plan.prices if p.price_version_id == line.price_version_id)
     return next(named, None)
 
 
-def _usage(plan: Plan, price: PriceVersion | None, line: DocumentLine) -> dict[str, Any]:
+def _usage(plan: Plan, price: PriceVersion | None, line: InvoiceLine) -> dict[str, Any]:
     """What was included in the part of the period that was charged, and what a block costs."""
     part = (line.numerator, line.denominator) if line.denominator else (1, 1)
     return {

@@ -13,26 +13,42 @@ from sqlalchemy.orm import Session
 
 from inventory import UnknownName
 
-from .invoice_document import DocumentLine, InvoiceKind
 from .invoice_rows import INVOICE, LINE, TAX
 
+InvoiceKind = Literal["invoice", "credit_note"]
 InvoiceState = Literal["draft", "final", "void"]
 LineKind = Literal["recurring", "correction", "usage", "burst", "charge", "credit"]
 _CHUNK = 1000  # names in one IN list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InvoiceLine(DocumentLine):
+class InvoiceLine:
     """One line; dates are local and half-open, `amount_minor` is what counts.
 
     `kind` "recurring" is full_amount x numerator / denominator, "correction" what is owed less
-    what was billed. `charge` is "service", "hold" or "" where it is neither. `finding_id` says why
-    a draft's line is held; "" = it is not.
+    what was billed. `charge` is "service", "hold" or "" where it is neither.
     """
 
     invoice_id: str
+    line_no: int
+    service_id: str  # "" = of the account
+    kind: LineKind
+    plan_code: str
+    charge: str
+    price_version_id: str
+    period_from: dt.date
+    period_until: dt.date
+    from_date: dt.date
+    until_date: dt.date
+    numerator: int
+    denominator: int
+    unit: str
+    full_amount_minor: int
+    quantity: int
+    amount_minor: int
     event_ids: tuple[str, ...]
-    finding_id: str = ""
+    late: bool = False
+    finding_id: str = ""  # why a draft's line is held; "" = it is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +117,17 @@ def list_invoices(
     state: str = "",
     after: str = "",
     limit: int = 0,
+    newest: bool = False,
 ) -> tuple[Invoice, ...]:
     """Return invoices and credit notes by their ids, which ascend with time; "" and 0 = all.
 
-    `after` is the id of the last one that was read before.
+    `after` is the id of the last one that was read before; `newest` gives the newest ones first.
     """
-    query = select(INVOICE).order_by(INVOICE.c.invoice_id)
-    for column, wanted in (("account_id", account_id), ("run_id", run_id), ("state", state)):
+    column = INVOICE.c.invoice_id
+    query = select(INVOICE).order_by(column.desc() if newest else column)
+    for name, wanted in (("account_id", account_id), ("run_id", run_id), ("state", state)):
         if wanted:
-            query = query.where(INVOICE.c[column] == wanted)
+            query = query.where(INVOICE.c[name] == wanted)
     if after:
         query = query.where(INVOICE.c.invoice_id > after)
     if limit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
@@ -16,21 +17,21 @@ from inventory import (
     Plan,
     Refused,
     digest,
-    local_date,
     new_id,
 )
 
 from .bulk import insert_rows
 from .event import NewEvent
-from .invoice_document import DocumentHead, document_text, invoice_document
+from .invoice_document import Beside, document_text, invoice_document
 from .invoice_rows import COUNTER, INVOICE, INVOICE_NAMES, LINE, LINE_NAMES, TAX
-from .invoices import Invoice, InvoiceLine, find_lines, find_taxes
+from .invoices import Invoice, InvoiceLine, InvoiceTax, find_lines, find_taxes
 from .ledger import append
 from .runs import ids_text
 from .tax import TaxHook, TaxLine
 
 SOURCE = "invoices"  # of the ledger's events
 _TAX_NAMES = ("invoice_id", "tax_no", "name", "rate_bp", "net_minor", "tax_minor")
+_tax_values = attrgetter(*_TAX_NAMES)
 _SET = (
     *("state", "number", "net_minor", "tax_minor", "total_minor", "open_from"),
     *("issued_at", "event_id", "document"),
@@ -77,7 +78,7 @@ def issue(
     charge, by event id. The tax hook is called once for each.
     """
     made: list[tuple[Invoice, dict[str, Any]]] = []
-    taxes: list[tuple[Any, ...]] = []
+    taxes: list[InvoiceTax] = []
     counted = dict(numbers)
     kind: str
     for one in ready:
@@ -85,9 +86,11 @@ def issue(
         counted[kind] += 1
         number = number_text(issuer.seller.code, kind, counted[kind])
         nets = {str(line.line_no): line.amount_minor for line in one.lines}
-        taxed = tuple(issuer.tax(issuer.accounts[one.invoice.account_id], nets))
-        taxes += _tax_rows(one.invoice.invoice_id, taxed)
-        made.append(_final(issuer, one, number, taxed, now, texts or {}))
+        account = issuer.accounts[one.invoice.account_id]
+        taxed = _taxes(one.invoice.invoice_id, issuer.tax(account, nets))
+        taxes += taxed
+        beside = _beside(one.lines, texts or {})
+        made.append(_final(issuer, one, number, taxed, now, beside))
     _write(session, ready, made, taxes)
     for kind, last in counted.items():
         if last != numbers[kind]:
@@ -112,7 +115,39 @@ def void(
     """
     _check_voidable(invoice)
     connection = session.connection()
-    note = replace(
+    note = _note(invoice, now)
+    lines = tuple(
+        _negated(line, note.invoice_id)
+        for line in find_lines(session, [invoice.invoice_id])[invoice.invoice_id]
+    )
+    taxes = tuple(
+        replace(
+            tax,
+            invoice_id=note.invoice_id,
+            net_minor=-tax.net_minor,
+            tax_minor=-tax.tax_minor,
+        )
+        for tax in find_taxes(session, invoice.invoice_id)
+    )
+    connection.execute(insert(INVOICE).values(**_values(note)))
+    names = LINE_NAMES
+    insert_rows(connection, LINE, names, [_line_row(line, names) for line in lines])
+    last = numbers["credit_note"] + 1
+    number = number_text(issuer.seller.code, "credit_note", last)
+    ready = Ready(invoice=note, lines=lines)
+    beside = Beside(cancels=invoice.number)
+    final, document = _final(issuer, ready, number, taxes, now, beside)
+    _write(session, [ready], [(final, document)], taxes)
+    connection.execute(
+        update(INVOICE).where(INVOICE.c.invoice_id == invoice.invoice_id).values(state="void")
+    )
+    _count(session, issuer.seller.code, "credit_note", last)
+    append(session, [_issued(final, document, issuer.actor), _voided(final, invoice, issuer)], now)
+    return final
+
+
+def _note(invoice: Invoice, now: dt.datetime) -> Invoice:
+    return replace(
         invoice,
         invoice_id=new_id(),
         run_id="",
@@ -128,33 +163,6 @@ def void(
         cancels=invoice.invoice_id,
         document="",
     )
-    lines = tuple(
-        _negated(line, note.invoice_id)
-        for line in find_lines(session, [invoice.invoice_id])[invoice.invoice_id]
-    )
-    taxes = tuple(
-        TaxLine(
-            name=tax.name,
-            rate_bp=tax.rate_bp,
-            net_minor=-tax.net_minor,
-            tax_minor=-tax.tax_minor,
-        )
-        for tax in find_taxes(session, invoice.invoice_id)
-    )
-    connection.execute(insert(INVOICE).values(**_values(note)))
-    names = LINE_NAMES
-    insert_rows(connection, LINE, names, [_line_row(line, names) for line in lines])
-    last = numbers["credit_note"] + 1
-    number = number_text(issuer.seller.code, "credit_note", last)
-    ready = Ready(invoice=note, lines=lines)
-    final, document = _final(issuer, ready, number, taxes, now, {}, cancels=invoice.number)
-    _write(session, [ready], [(final, document)], _tax_rows(note.invoice_id, taxes))
-    connection.execute(
-        update(INVOICE).where(INVOICE.c.invoice_id == invoice.invoice_id).values(state="void")
-    )
-    _count(session, issuer.seller.code, "credit_note", last)
-    append(session, [_issued(final, document, issuer.actor), _voided(final, invoice, issuer)], now)
-    return final
 
 
 def _check_voidable(invoice: Invoice) -> None:
@@ -198,60 +206,65 @@ def _final(
     issuer: Issuer,
     ready: Ready,
     number: str,
-    taxes: Sequence[TaxLine],
+    taxes: Sequence[InvoiceTax],
     now: dt.datetime,
-    texts: Mapping[str, str],
-    cancels: str = "",
+    beside: Beside,
 ) -> tuple[Invoice, dict[str, Any]]:
+    """Return the draft as it is issued, and its document."""
     draft = ready.invoice
-    account = issuer.accounts[draft.account_id]
-    head = DocumentHead(
-        invoice_id=draft.invoice_id,
-        kind=draft.kind,
-        number=number,
-        issued_on=local_date(now, account.time_zone),
-        closes_on=draft.closes_on,
-        currency=draft.currency,
-        exponent=draft.exponent,
-        known_seq=draft.known_seq,
-        cancels=cancels,
-        cancels_id=draft.cancels,
-    )
-    said = {
-        line.line_no: texts[line.event_ids[0]]
-        for line in ready.lines
-        if line.event_ids and line.event_ids[0] in texts
-    }
+    numbered = replace(draft, number=number, issued_at=now)
     document = invoice_document(
-        head, issuer.seller, account, ready.lines, taxes, issuer.plans, texts=said
+        numbered,
+        issuer.seller,
+        issuer.accounts[draft.account_id],
+        ready.lines,
+        taxes,
+        issuer.plans,
+        beside,
     )
     final = replace(
-        draft,
+        numbered,
         state="final",
-        number=number,
         net_minor=document["net_minor"],
         tax_minor=document["tax_minor"],
         total_minor=document["total_minor"],
         open_from=min([draft.closes_on, *(line.period_from for line in ready.held)]),
-        issued_at=now,
         event_id=new_id(),
         document=document_text(document),
     )
     return final, document
 
 
-def _tax_rows(invoice_id: str, taxes: Sequence[TaxLine]) -> list[tuple[Any, ...]]:
-    return [
-        (invoice_id, number, tax.name, tax.rate_bp, tax.net_minor, tax.tax_minor)
-        for number, tax in enumerate(taxes, start=1)
-    ]
+def _beside(lines: Sequence[InvoiceLine], texts: Mapping[str, str]) -> Beside:
+    """Return what people wrote of the lines, by line number."""
+    said = {
+        line.line_no: texts[event_id]
+        for line in lines
+        for event_id in line.event_ids[:1]
+        if event_id in texts
+    }
+    return Beside(texts=said)
+
+
+def _taxes(invoice_id: str, said: Iterable[TaxLine]) -> tuple[InvoiceTax, ...]:
+    return tuple(
+        InvoiceTax(
+            invoice_id=invoice_id,
+            tax_no=number,
+            name=tax.name,
+            rate_bp=tax.rate_bp,
+            net_minor=tax.net_minor,
+            tax_minor=tax.tax_minor,
+        )
+        for number, tax in enumerate(said, start=1)
+    )
 
 
 def _write(
     session: Session,
     ready: Sequence[Ready],
     made: Sequence[tuple[Invoice, dict[str, Any]]],
-    taxes: Sequence[tuple[Any, ...]],
+    taxes: Sequence[InvoiceTax],
 ) -> None:
     """Write what final invoices are; their lines stand already, the held ones go."""
     connection = session.connection()
@@ -262,7 +275,7 @@ def _write(
                     LINE.c.invoice_id == one.invoice.invoice_id, LINE.c.line_no == line.line_no
                 )
             )
-    insert_rows(connection, TAX, _TAX_NAMES, taxes)
+    insert_rows(connection, TAX, _TAX_NAMES, map(_tax_values, taxes))
     rows = [
         {"the_id": invoice.invoice_id} | {f"new_{name}": getattr(invoice, name) for name in _SET}
         for invoice, _ in made

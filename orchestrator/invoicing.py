@@ -20,12 +20,15 @@ from billing_bridge import (
     Ready,
     begin_run,
     billed_count,
+    blockers,
+    credit_reasons,
     drafted_when,
     drafts_left,
     end_run,
     find_invoice,
     find_run,
     finish_run,
+    hold,
     issue,
     keep_drafts,
     ledger_head,
@@ -156,7 +159,7 @@ def finalise(
     after, issued, held = "", 0, 0
     while True:
         with reading(engine) as session:
-            ready = _ready(session, run_id, after)
+            ready = _ready(session, run, after)
             accounts = accounts_many(session, {one.invoice.account_id for one in ready})
         if not ready:
             break
@@ -173,8 +176,17 @@ def finalise(
     return FinalOutcome(run=run, issued=issued, held_lines=held, drafts_left=left)
 
 
-def _ready(session: Session, run_id: str, after: str) -> tuple[Ready, ...]:
-    return ready_drafts(session, run_id, after, BATCH)
+def _ready(session: Session, run: InvoiceRun, after: str) -> tuple[Ready, ...]:
+    """Return the next drafts, with what findings hold left out; Refused where one stops the run."""
+    ready = ready_drafts(session, run.run_id, after, BATCH)
+    found = blockers(session, {one.invoice.account_id for one in ready})
+    for stop in found.get("", ()):
+        raise Refused(
+            f"invoice run {run.run_id}",
+            f"is stopped by {stop.rule}: {stop.what}",
+            f"Mend it, or bill all the same: bandmaster billing override f-{stop.finding_id}",
+        )
+    return tuple(hold(one, found.get(one.invoice.account_id, ())) for one in ready)
 
 
 def _issue_batch(engine: Engine, issuer: Issuer, ready: tuple[Ready, ...]) -> int | None:
@@ -187,7 +199,15 @@ def _issue_batch(engine: Engine, issuer: Issuer, ready: tuple[Ready, ...]) -> in
             if not one.lines:
                 mark_held(session, one.held)
         full = [one for one in ready if one.lines]
-        return len(issue(session, issuer, full, numbers, database_now(session)))
+        money = [
+            event_id
+            for one in full
+            for line in one.lines
+            if line.kind in ("credit", "charge")
+            for event_id in line.event_ids
+        ]
+        texts = credit_reasons(session, money)
+        return len(issue(session, issuer, full, numbers, database_now(session), texts))
 
 
 def void_invoice(engine: Engine, bills: Bills, invoice_id: str, actor: str, reason: str) -> Invoice:

@@ -27,7 +27,8 @@ lab up, lab down, lab status
 ISSUE_4 = """
 credit issue, credit list, credit approve, credit reject, credit reverse, charge issue,
 billing check, billing findings list, billing findings show, billing ack, billing ignore,
-billing resolve, billing override
+billing resolve, billing override,
+invoice preview, invoice run, invoice show, invoice list, invoice finalise, invoice void
 """
 NO_DATA = {
     "init",

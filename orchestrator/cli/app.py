@@ -19,6 +19,7 @@ from . import (
     find,
     hold_,
     inventory_,
+    invoice,
     lab,
     ledger,
     plan_,
@@ -67,6 +68,7 @@ change.add(app)
 recover_.add(app)
 exceptions_.add(app)
 hold_.add(app)
+invoice.add(app)
 ledger.add(app)
 credit.add(app)
 billing.add(app)

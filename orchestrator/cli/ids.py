@@ -16,14 +16,14 @@ NAMES = {
     "x": "exception",
     "o": "order",
     "e": "ledger event",
-    "m": "credit or charge",
-    "f": "finding",
+    "i": "invoice",
+    "r": "invoice run",
 }
 _LISTS = {
     "x": "bandmaster exceptions list",
     "e": "bandmaster ledger tail",
-    "m": "bandmaster credit list",
-    "f": "bandmaster billing findings list",
+    "i": "bandmaster invoice list",
+    "r": "bandmaster invoice list --runs",
 }
 _GROUPS = (8, 12, 16, 20)  # digits before each dash of a UUID
 _DIGITS = 32
@@ -53,6 +53,22 @@ def resolve(session: Session, letters: str, text: str) -> tuple[str, str]:
     raise WrongUse(text, f"could be any of {shown}{more}", "Type more of it.")
 
 
+def resolve_invoice(session: Session, letters: str, text: str) -> tuple[str, str]:
+    """Return (letter, full identifier) of an invoice by its number, or as `resolve` does.
+
+    Raises WrongUse where several bear the number: issuers and kinds count each their own.
+    """
+    from billing_bridge import find_numbered
+
+    found = find_numbered(session, text.strip())
+    if not found:
+        return resolve(session, letters, text)
+    if len(found) == 1:
+        return "i", found[0].invoice_id
+    shown = ", ".join(f"i-{one.invoice_id} ({one.legal_entity} {one.kind})" for one in found)
+    raise WrongUse(text, f"is the number of {shown}", "Name it by its id.")
+
+
 def _read(letters: str, text: str) -> tuple[str, str]:
     lowered = text.strip().lower()
     kinds = letters
@@ -71,7 +87,7 @@ def _read(letters: str, text: str) -> tuple[str, str]:
 def _starting(session: Session, letter: str, digits: str) -> list[str]:
     from sqlmodel import col, select
 
-    from billing_bridge import BillingEvent, CreditRow, FindingRow
+    from billing_bridge import BillingEvent, InvoiceRow, InvoiceRunRow
     from orchestrator.rows import (
         ChangeRow,
         ExceptionRow,
@@ -87,8 +103,8 @@ def _starting(session: Session, letter: str, digits: str) -> list[str]:
         "x": ExceptionRow.exception_id,
         "o": OrderRow.order_id,
         "e": BillingEvent.event_id,
-        "m": CreditRow.credit_id,
-        "f": FindingRow.finding_id,
+        "i": InvoiceRow.invoice_id,
+        "r": InvoiceRunRow.run_id,
     }
     column = col(columns[letter])
     query = select(column).where(column.startswith(_dashed(digits)))

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from billing_bridge import DocumentHead, DocumentLine, Measured, TaxLine, invoice_document
+from billing_bridge import Beside, Invoice, InvoiceLine, InvoiceTax, Measured, invoice_document
 from inventory import Account, LegalEntity, Plan, PriceVersion
 
 GB = 10**9
+INVOICE_ID = "0197a3f2-0000-7000-8000-000000000001"
 SELLER = LegalEntity(
     code="isp",
     name="Example ISP GmbH",
@@ -30,7 +31,7 @@ BUYER = Account(
 CURRENCIES = {"EUR": 2, "JPY": 0, "KWD": 3}
 
 
-def line(line_no: int, amount_minor: int, **more: Any) -> DocumentLine:
+def line(line_no: int, amount_minor: int, **more: Any) -> InvoiceLine:
     """Return a line of a bill: a whole June of fiber-500 unless `more` says otherwise."""
     given: dict[str, Any] = {
         "service_id": "svc-1042",
@@ -47,9 +48,11 @@ def line(line_no: int, amount_minor: int, **more: Any) -> DocumentLine:
         "unit": "day",
         "full_amount_minor": 4999,
         "quantity": 0,
-        "late": False,
+        "event_ids": ("0197a3f2-0000-7000-8000-00000000000e",),
     }
-    return DocumentLine(line_no=line_no, amount_minor=amount_minor, **(given | more))
+    return InvoiceLine(
+        invoice_id=INVOICE_ID, line_no=line_no, amount_minor=amount_minor, **(given | more)
+    )
 
 
 def plans(currency: str = "EUR", name: str = "Fiber 500") -> dict[str, Plan]:
@@ -77,7 +80,7 @@ def plans(currency: str = "EUR", name: str = "Fiber 500") -> dict[str, Plan]:
     return {plan.code: plan}
 
 
-def every_kind() -> tuple[DocumentLine, ...]:
+def every_kind() -> tuple[InvoiceLine, ...]:
     """Return one line of each kind that a bill can have."""
     june = dt.date(2026, 6, 11)
     return (
@@ -105,42 +108,61 @@ TEXTS = {7: "Goodwill for the outage of 3 June", 8: "Technician on site"}
 MEASURED = {5: Measured(samples=8_568, coverage_bp=9_917)}
 
 
-def head(currency: str = "EUR", **more: Any) -> DocumentHead:
-    """Return what the invoice says once."""
+def invoice(currency: str = "EUR", **more: Any) -> Invoice:
+    """Return what an invoice says once; its money is that of the lines and not looked at."""
     given: dict[str, Any] = {
-        "invoice_id": "0197a3f2-0000-7000-8000-000000000001",
+        "invoice_id": INVOICE_ID,
+        "run_id": "",
         "kind": "invoice",
-        "number": "2026-000017",
-        "issued_on": dt.date(2026, 7, 2),
-        "closes_on": dt.date(2026, 7, 1),
+        "legal_entity": "isp",
+        "account_id": "A-204",
         "currency": currency,
         "exponent": CURRENCIES[currency],
+        "closes_on": dt.date(2026, 7, 1),
+        "open_from": dt.date(2026, 7, 1),
+        "state": "final",
+        "number": "2026-000017",
+        "net_minor": 0,
+        "tax_minor": 0,
+        "total_minor": 0,
         "known_seq": 48_211,
+        "drafted_at": dt.datetime(2026, 7, 1, 4, tzinfo=dt.UTC),
+        "issued_at": dt.datetime(2026, 7, 1, 22, tzinfo=dt.UTC),  # the 2nd in Berlin
+        "event_id": "",
+        "cancels": "",
+        "document": "",
     }
-    return DocumentHead(**(given | more))
+    return Invoice(**(given | more))
 
 
 def document(
-    lines: Sequence[DocumentLine] = (),
+    lines: Sequence[InvoiceLine] = (),
     *,
     currency: str = "EUR",
     buyer: Mapping[str, str] | None = None,
     seller: Mapping[str, str] | None = None,
     texts: Mapping[int, str] | None = None,
     plan_name: str = "Fiber 500",
+    cancels_number: str = "",
     **more: Any,
 ) -> dict[str, Any]:
     """Return a document with 19 % tax; texts of any kind may be put in anybody's place."""
     found = tuple(lines) or every_kind()
     net = sum(one.amount_minor for one in found)
-    tax = TaxLine(name="VAT", rate_bp=1900, net_minor=net, tax_minor=round(net * 19 / 100))
+    tax = InvoiceTax(
+        invoice_id=INVOICE_ID,
+        tax_no=1,
+        name="VAT",
+        rate_bp=1900,
+        net_minor=net,
+        tax_minor=round(net * 19 / 100),
+    )
     return invoice_document(
-        head(currency, **more),
+        invoice(currency, **more),
         replace(SELLER, **(seller or {})),
         replace(BUYER, currency=currency, **(buyer or {})),
         found,
         (tax,),
         plans(currency, plan_name),
-        texts=TEXTS if texts is None else texts,
-        measured=MEASURED,
+        Beside(cancels=cancels_number, texts=TEXTS if texts is None else texts, measured=MEASURED),
     )

@@ -50,7 +50,7 @@ def test_who_sells_and_who_pays_are_in_it() -> None:
 
 def test_a_credit_note_names_what_it_takes_back() -> None:
     assert "cancels" not in document()
-    made = document(kind="credit_note", cancels="2026-000016", cancels_id="i-16")
+    made = document(kind="credit_note", cancels="i-16", cancels_number="2026-000016")
     assert made["cancels"] == {"number": "2026-000016", "invoice_id": "i-16"}
 
 

@@ -197,4 +197,4 @@ def said(lines: Iterable[InvoiceLine]) -> list[tuple[str, str, str, str, int]]:
 
 
 def _of(table: Any, values: dict[str, Any]) -> dict[str, Any]:
-    return {name: values[name] for name in table.columns.keys() if name in values}
+    return {c.name: values[c.name] for c in table.columns if c.name in values}
