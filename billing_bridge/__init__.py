@@ -41,7 +41,7 @@ from .event import (
 )
 from .export import export_lines, position_of
 from .fold import FoldedService, Step, acts, fold_service, fold_without, with_step
-from .gate import Blocker, Kept, blockers, keep_findings
+from .gate import Blocker, Tally, blockers, keep_findings
 from .gate_acts import (
     Decision,
     Filters,
@@ -232,7 +232,6 @@ __all__ = [
     "InvoiceRunRow",
     "InvoiceTax",
     "Issuer",
-    "Kept",
     "LedgerEvent",
     "LedgerHead",
     "Measured",
@@ -256,6 +255,7 @@ __all__ = [
     "Shown",
     "Side",
     "Step",
+    "Tally",
     "TaxHook",
     "TaxLine",
     "Total",

@@ -49,7 +49,7 @@ class Blocker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Tally:
     """What a page of a check came to: findings that are true, new ones, and those that ended."""
 
     found: int = 0
@@ -80,7 +80,7 @@ def keep_findings(
     *,
     seen_at: dt.datetime,
     judged: Collection[str],
-) -> Kept:
+) -> Tally:
     """Keep what the rules `judged` found about all of these accounts; "" = what is of none.
 
     A finding that is still true keeps its id, its first sight and what was decided of it; an
@@ -108,7 +108,7 @@ def keep_findings(
             session.execute(_MOVED, rows)
     if acts:
         session.execute(insert(ACT), acts)
-    return Kept(found=len(fresh), opened=len(opened), cleared=len(cleared))
+    return Tally(found=len(fresh), opened=len(opened), cleared=len(cleared))
 
 
 def outgrown(row: Row[Any], at_risk_minor: int, monthly_minor: int) -> str:

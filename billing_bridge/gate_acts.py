@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from inventory import Refused, UnknownName, WrongUse, new_id
 
-from .gate import Kept, accepted_until, act_row
+from .gate import Tally, accepted_until, act_row
 from .gate_rows import ACT, CHECK, FINDING
 
 Decision = Literal["ack", "ignored", "resolved", "override"]
@@ -125,7 +125,9 @@ def begin_check(session: Session, actor: str, now: dt.datetime, known_seq: int) 
     return str(values["check_id"])
 
 
-def end_check(session: Session, check_id: str, now: dt.datetime, services: int, kept: Kept) -> None:
+def end_check(
+    session: Session, check_id: str, now: dt.datetime, services: int, kept: Tally
+) -> None:
     """Write down that a check has come to its end, and to what."""
     values = {"ended_at": now, "services": services, "found": kept.found}
     values |= {"opened": kept.opened, "cleared": kept.cleared}

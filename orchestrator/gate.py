@@ -16,7 +16,7 @@ from billing_bridge import (
     Doubt,
     Found,
     Ground,
-    Kept,
+    Tally,
     account_pages,
     begin_check,
     chain_facts,
@@ -90,7 +90,7 @@ class _Run:
     seen_at: dt.datetime
     services: int = 0
     born: int = 0
-    kept: Kept = field(default_factory=Kept)
+    kept: Tally = field(default_factory=Tally)
 
     def pages(self, session: Session, base: Ground, tell: Tell) -> None:
         """Judge all accounts page by page, then what belongs to none."""
@@ -112,7 +112,7 @@ class _Run:
             kept = keep_findings(
                 writer, accounts or ("",), found, seen_at=self.seen_at, judged=rules
             )
-        self.kept = Kept(
+        self.kept = Tally(
             found=self.kept.found + kept.found,
             opened=self.kept.opened + kept.opened,
             cleared=self.kept.cleared + kept.cleared,

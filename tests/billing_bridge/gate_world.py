@@ -15,8 +15,8 @@ from billing_bridge import (
     Doubt,
     Facts,
     Found,
-    Kept,
     Shown,
+    Tally,
     account_pages,
     append,
     chain_facts,
@@ -218,7 +218,7 @@ class World:
         found = [one for facts in self.facts(now, doubts) for one in judge(facts)]
         return [one for one in found if rule in ("", one.rule)]
 
-    def check(self, now: dt.datetime = NOW, doubts: Sequence[Doubt] = ()) -> Kept:
+    def check(self, now: dt.datetime = NOW, doubts: Sequence[Doubt] = ()) -> Tally:
         """Judge and keep what is found at a time."""
         found = self.judged("", now, doubts)
         with self.engine.connect() as connection:
