@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import bindparam, func, select
@@ -32,9 +32,11 @@ from .charged import Charged, charged_history
 from .event import LedgerEvent
 from .fold import FoldedService, fold_service
 from .gate_rows import OBSERVATION
+from .gather_usage import cohorts, newest_usage, strays_of_nobody, usage_facts
 from .replay import compare
 from .rules.facts import Accounting, Chain, Doubt, Facts, Observed, ServiceFacts
 from .rules.prices import Prices
+from .rules.usage_facts import Cohort, UsageFacts
 from .stored import EVENTS, events_by_service
 from .verify import verify
 
@@ -55,6 +57,8 @@ class Ground:
     now: dt.datetime
     prices: Prices
     accounting: Accounting
+    counted_until: dt.datetime | None
+    cohorts: Mapping[str, Cohort]
 
 
 def ground(session: Session, now: dt.datetime) -> Ground:
@@ -66,6 +70,8 @@ def ground(session: Session, now: dt.datetime) -> Ground:
         now=now,
         prices=Prices(plans, tiers),
         accounting=Accounting(since=since, newest=newest),
+        counted_until=newest_usage(session),
+        cohorts=cohorts(session, now),
     )
 
 
@@ -92,6 +98,7 @@ def page_facts(
     signs = session_signs(session, logins, looked_from)
     overlaps = session_overlaps(session, logins, looked_from)
     groups = read_logins(session, logins)
+    usage = usage_facts(session, services, mine, base.now)
     known = tuple(
         _told(
             service,
@@ -101,6 +108,7 @@ def page_facts(
             observed=observed.get(service.service_id, ()),
             signs=signs.get(service.login, SessionSigns()),
             overlaps=overlaps.get(service.login, ()),
+            usage=usage.get(service.service_id, UsageFacts()),
             group_tier=groups[service.login].group.rpartition("@")[0] if service.login else "",
         )
         for service in services
@@ -112,6 +120,8 @@ def page_facts(
         services=known,
         accounting=base.accounting,
         doubts=tuple(doubts),
+        counted_until=base.counted_until,
+        cohorts=base.cohorts,
     )
 
 
@@ -123,13 +133,14 @@ def chain_facts(session: Session, base: Ground, processes: int = 1) -> Facts:
 
 
 def missing_facts(session: Session, base: Ground, born: int) -> Facts:
-    """Return the services that the ledger knows and the inventory lacks.
+    """Return what is of no account: services that the inventory lacks, usage of nobody.
 
     `born` is how many services with events all pages held: as many as the ledger, none is missing.
     """
     known = session.scalar(select(func.count()).select_from(_BORN.subquery()))
     missing = () if known == born else tuple(_missing(session))
-    return _of_nobody(base, Chain(events=0, problem="", bad_seq=0, missing=missing))
+    facts = _of_nobody(base, Chain(events=0, problem="", bad_seq=0, missing=missing))
+    return replace(facts, strays=strays_of_nobody(session))
 
 
 def _of_nobody(base: Ground, chain: Chain) -> Facts:

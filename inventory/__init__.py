@@ -109,6 +109,7 @@ if TYPE_CHECKING:
     from .store import (
         accounts_after,
         accounts_many,
+        active_rates,
         find_account,
         find_device,
         find_legal_entity,
@@ -188,6 +189,7 @@ __all__ = [
     "accounting_span",
     "accounts_after",
     "accounts_many",
+    "active_rates",
     "bind_login",
     "bind_many",
     "canonical_json",
@@ -306,6 +308,7 @@ _LATER = {
     ),
     "store": (
         "accounts_after",
+        "active_rates",
         "accounts_many",
         "find_account",
         "find_device",

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
+    Subquery,
     Table,
     Update,
     bindparam,
@@ -118,6 +119,16 @@ def services_of(session: Session, account_ids: Iterable[str]) -> tuple[Service, 
     parts = chunks(sorted(set(account_ids)))
     found = (_services(session, _BY_ACCOUNT, {"names": part}) for part in parts)
     return tuple(service for part in found for service in part)
+
+
+def active_rates() -> Subquery:
+    """Return the active services as something to join: service_id, tier_code and its rates."""
+    return (
+        select(SERVICE.c.service_id, SERVICE.c.tier_code, TIER.c.down_kbps, TIER.c.up_kbps)
+        .join(TIER, TIER.c.code == SERVICE.c.tier_code)
+        .where(SERVICE.c.state == "active")
+        .subquery("active")
+    )
 
 
 def password_refs(session: Session, service_ids: Sequence[str]) -> dict[str, SecretRef]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from billing_bridge.charged import Charged
 from billing_bridge.fold import FoldedService
@@ -12,8 +13,9 @@ from billing_bridge.replay import Mismatch
 from inventory import Account, Rate, Service, SessionOverlap, SessionSigns
 
 from .prices import Prices
+from .usage_facts import Cohort, Stray, UsageFacts
 
-_NO_SIGNS = SessionSigns()
+_NO_SIGNS, _NO_USAGE = SessionSigns(), UsageFacts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,11 @@ class Limits:
     doubt_after: dt.timedelta = dt.timedelta(minutes=15)
     interim: dt.timedelta = dt.timedelta(minutes=15)  # where accounting does not tell it
     tolerance_pct: int = 2  # what encapsulation may add to a rate
+    unused_after: dt.timedelta = dt.timedelta(days=30)
+    robust_z: Fraction = Fraction(7, 2)
+    relative_pct: int = 50  # where a history does not vary at all
+    usage_floor_bytes: int = 10_000_000_000
+    speed_pct: int = 110
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +65,7 @@ class ServiceFacts:
     observed: tuple[Observed, ...] = ()
     signs: SessionSigns = _NO_SIGNS
     overlaps: tuple[SessionOverlap, ...] = ()
+    usage: UsageFacts = _NO_USAGE
     group_tier: str = ""  # the tier of its login's RADIUS group, "" = none that is ours
 
 
@@ -111,6 +119,9 @@ class Facts:
     services: tuple[ServiceFacts, ...] = ()
     accounting: Accounting = Accounting()
     doubts: tuple[Doubt, ...] = ()
+    counted_until: dt.datetime | None = None  # until when anybody's usage is counted
+    cohorts: Mapping[str, Cohort] = field(default_factory=dict)  # by tier
+    strays: tuple[Stray, ...] = ()  # of no service
     chain: Chain | None = None
     limits: Limits = field(default_factory=Limits)
 

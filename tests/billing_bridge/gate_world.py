@@ -29,6 +29,7 @@ from billing_bridge import (
     rule_numbers,
     service_payload,
 )
+from billing_bridge.usage_rows import EXCEPTIONS, WINDOWS
 from inventory import Rate, ServiceState, new_id
 from inventory.radius_rows import RADACCT
 from inventory.rows import (
@@ -48,6 +49,7 @@ from tests.orchestrator.rig import create_schema
 
 NOW = dt.datetime(2026, 6, 20, 12, 0, tzinfo=dt.UTC)
 BORN = dt.datetime(2026, 1, 1, 9, 0, tzinfo=dt.UTC)
+GB = 1_000_000_000
 DAY, HOUR = dt.timedelta(days=1), dt.timedelta(hours=1)
 TIERS = {
     "t100": (100_000, 20_000),
@@ -76,6 +78,7 @@ class World:
 
     engine: Engine
     versions: dict[str, int] = field(default_factory=dict)
+    began: dict[str, tuple[dt.datetime, dt.date]] = field(default_factory=dict)
     recorded: dt.datetime = BORN
 
     def open(self, count: int = 4, *, currency: str = "EUR", plan: str = "fiber-100") -> World:
@@ -156,9 +159,12 @@ class World:
             change_id="" if kind == "service.adopted" else new_id(),
             payload=service_payload(plan=plan, tier=tier, state=state) | payload,
         )
+        if kind == "service.adopted":
+            self.began[service_id] = (at, dt.date.fromisoformat(payload["billing_from"]))
+        active_since, billing_from = self.began[service_id]
         row = {"service_id": service_id, "plan_code": plan, "tier_code": tier, "state": state,
-               "version": version, "active_since": BORN,
-               "billing_from": dt.date(2026, 1, 1)}  # fmt: skip
+               "version": version, "active_since": active_since,
+               "billing_from": billing_from}  # fmt: skip
         self.recorded = max(self.recorded, at)
         with Session(self.engine) as session, session.begin():
             if version == 1:
@@ -202,6 +208,36 @@ class World:
                "acctinterval": interim}  # fmt: skip
         with Session(self.engine) as session, session.begin():
             session.execute(insert(RADACCT), [row])
+
+    def used(
+        self, service: str, since: dt.datetime, until: dt.datetime, quantity: int,
+        meter: str = "down", coverage_bp: int = -1,
+    ) -> None:  # fmt: skip
+        """Write what the ledger has of a meter in a window."""
+        unit = "bit_per_s" if meter == "p95" else "byte"
+        row = {"service_id": service, "meter": meter, "since": since, "until": until,
+               "quantity": quantity, "unit": unit, "source": "radius", "samples": 12,
+               "coverage_bp": coverage_bp, "revision": 1, "event_id": new_id(), "seq": 1,
+               "late": False}  # fmt: skip
+        with Session(self.engine) as session, session.begin():
+            session.execute(insert(WINDOWS), [row])
+
+    def months(self, service: str, *gigabytes: float, meter: str = "down") -> None:
+        """Write a day's usage for each month up to May 2026, the newest one last."""
+        for back, amount in enumerate(reversed(gigabytes)):
+            month = 2026 * 12 + 4 - back
+            since = dt.datetime(month // 12, month % 12 + 1, 10, tzinfo=dt.UTC)
+            self.used(service, since, since + DAY, int(amount * GB), meter)
+
+    def stray(self, kind: str, service: str = "", name: str = "nobody@isp", **more: Any) -> None:
+        """Write a usage record that could not be counted."""
+        row = {"exception_id": new_id(), "kind": kind, "source": "csv", "record_key": new_id(),
+               "identifier": name, "service_id": service, "seen_at": days(3), "since": days(4),
+               "until": days(3), "quantity": 5, "unit": "byte", "evidence": "{}",
+               "amount_minor": 250, "currency": "EUR", "exponent": 2, "status": "open",
+               "decided_by": "", "reason": ""}  # fmt: skip
+        with Session(self.engine) as session, session.begin():
+            session.execute(insert(EXCEPTIONS), [row | more])
 
     def facts(self, now: dt.datetime = NOW, doubts: Sequence[Doubt] = ()) -> list[Facts]:
         """What is known at a time, with the chain and what belongs to nobody last."""

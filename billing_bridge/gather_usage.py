@@ -1,0 +1,222 @@
+"""What was used, for the gate's rules: sums by period, too fast windows, what was not counted."""
+
+from __future__ import annotations
+
+import datetime as dt
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, bindparam, case, cast, func, select
+from sqlalchemy.orm import Session
+
+from inventory import Account, Service, active_rates, local_date
+
+from .proration import midnight, period_holding
+from .rules.usage_facts import Cohort, Fast, Measured95, Stray, UsageFacts, UsedPeriod
+from .usage_rows import EXCEPTIONS, WINDOWS
+
+PERIODS = 13  # the newest complete one, and up to twelve before it
+COHORT_BACK = dt.timedelta(days=30)
+_BYTES = ("down", "up")
+_DAY = dt.timedelta(days=1)
+_W = WINDOWS.c
+_E = EXCEPTIONS.c
+_NAMES: Any = bindparam("names", expanding=True)
+_MINE = (_W.service_id.in_(_NAMES), _W.meter.in_(_BYTES))
+_LIVING = _E.status.in_(("open", "ack"))
+_BITS_A_BYTE, _BPS_A_KBPS = 8, 1000
+
+
+def usage_facts(
+    session: Session,
+    services: Sequence[Service],
+    accounts: Mapping[str, Account],
+    now: dt.datetime,
+) -> dict[str, UsageFacts]:
+    """Return what each service used; services without usage, exceptions or windows are left out."""
+    names = [service.service_id for service in services]
+    periods = _periods(session, services, accounts, now)
+    last = _last_used(session, names)
+    fast = _fast(session, names, now - 2 * COHORT_BACK)
+    measured = _measured(session, names, now - 2 * COHORT_BACK)
+    odd = _strays(session, _E.service_id.in_(_NAMES), {"names": names})
+    odd_by = defaultdict(list)
+    for stray in odd:
+        odd_by[stray.service_id].append(stray)
+    known = periods.keys() | last.keys() | fast.keys() | measured.keys() | odd_by.keys()
+    return {
+        name: UsageFacts(
+            periods=tuple(periods.get(name, ())),
+            last_used=last.get(name),
+            fast=tuple(fast.get(name, ())),
+            measured=measured.get(name),
+            strays=tuple(odd_by.get(name, ())),
+        )
+        for name in known
+    }
+
+
+def newest_usage(session: Session) -> dt.datetime | None:
+    """Return until when anybody's usage is counted: later than that nothing proves silence."""
+    newest: dt.datetime | None = session.scalar(select(func.max(_W.until)))
+    return newest
+
+
+def strays_of_nobody(session: Session) -> tuple[Stray, ...]:
+    """Return the records that name no service of ours."""
+    return _strays(session, _E.service_id == "", {})
+
+
+def cohorts(session: Session, now: dt.datetime) -> dict[str, Cohort]:
+    """Return how much the active services of each tier used in the last 30 days.
+
+    Eight bytes for each service are all that is kept of them.
+    """
+    active = active_rates()
+    query = (
+        select(active.c.tier_code, func.sum(_W.quantity))
+        .join(active, active.c.service_id == _W.service_id)
+        .where(_W.meter.in_(_BYTES), _W.since >= now - COHORT_BACK, _W.since < now)
+        .group_by(_W.service_id, active.c.tier_code)
+    )
+    sums: dict[str, array[int]] = defaultdict(lambda: array("q"))
+    for tier, used in session.execute(query.execution_options(yield_per=1000)):
+        sums[tier].append(int(used))
+    return {tier: Cohort.of(used) for tier, used in sums.items()}
+
+
+def _periods(
+    session: Session,
+    services: Sequence[Service],
+    accounts: Mapping[str, Account],
+    now: dt.datetime,
+) -> dict[str, list[UsedPeriod]]:
+    """Return the complete billing periods of each service that have usage, by time."""
+    cycles: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for service in services:
+        account = accounts[service.account_id]
+        cycles[account.time_zone, account.cycle_day].append(service.service_id)
+    found: dict[str, list[UsedPeriod]] = defaultdict(list)
+    for (zone, cycle_day), names in cycles.items():
+        bounds = _bounds(now, zone, cycle_day)
+        number = case(*((_W.since < end, place) for place, end in enumerate(bounds[1:])))
+        sums = [func.sum(case((_W.meter == meter, _W.quantity), else_=0)) for meter in _BYTES]
+        query = (
+            select(_W.service_id, number.label("number"), *sums)
+            .where(*_MINE, _W.since >= bounds[0], _W.since < bounds[-1])
+            .group_by(_W.service_id, "number")
+            .order_by(_W.service_id, "number")
+        )
+        for service_id, place, down, up in session.execute(query, {"names": names}):
+            found[service_id].append(
+                UsedPeriod(since=bounds[place], until=bounds[place + 1], down=int(down), up=int(up))
+            )
+    return found
+
+
+def _bounds(now: dt.datetime, zone: str, cycle_day: int) -> list[dt.datetime]:
+    """Return the instants that part the newest complete periods, ascending."""
+    start = period_holding(local_date(now, zone), cycle_day).start
+    bounds = [midnight(start, zone)]
+    for _ in range(PERIODS):
+        start = period_holding(start - _DAY, cycle_day).start
+        bounds.append(midnight(start, zone))
+    return bounds[::-1]
+
+
+def _last_used(session: Session, names: Sequence[str]) -> dict[str, dt.datetime]:
+    query = select(_W.service_id, func.max(_W.until)).where(*_MINE, _W.quantity > 0)
+    rows = session.execute(query.group_by(_W.service_id), {"names": names})
+    return {row[0]: row[1] for row in rows}
+
+
+def _fast(session: Session, names: Sequence[str], since: dt.datetime) -> dict[str, list[Fast]]:
+    """Return the windows in which more came through than the line's tier lets through."""
+    active = active_rates()
+    seconds = _seconds(session.get_bind().dialect.name)
+    kbps = case((_W.meter == "down", active.c.down_kbps), else_=active.c.up_kbps)
+    query = (
+        select(WINDOWS, kbps.label("kbps"))
+        .join(active, active.c.service_id == _W.service_id)
+        .where(*_MINE, _W.since >= since)
+        .where(_W.quantity * _BITS_A_BYTE > kbps * _BPS_A_KBPS * seconds)
+        .order_by(_W.service_id, _W.since, _W.meter)
+    )
+    found: dict[str, list[Fast]] = defaultdict(list)
+    for row in session.execute(query, {"names": names}):
+        found[row.service_id].append(
+            Fast(
+                meter=row.meter,
+                since=row.since,
+                until=row.until,
+                quantity=row.quantity,
+                tier_kbps=row.kbps,
+                event_id=row.event_id,
+            )
+        )
+    return found
+
+
+def _seconds(dialect: str) -> ColumnElement[int]:
+    """Return how long a window is, as each database counts it."""
+    if dialect == "postgresql":
+        return cast(func.extract("epoch", _W.until - _W.since), Integer)
+    day = 86_400
+    return cast(func.round((func.julianday(_W.until) - func.julianday(_W.since)) * day), Integer)
+
+
+def _measured(session: Session, names: Sequence[str], since: dt.datetime) -> dict[str, Measured95]:
+    query = (
+        select(WINDOWS)
+        .where(_W.service_id.in_(_NAMES), _W.meter == "p95", _W.since >= since)
+        .order_by(_W.service_id, _W.since)
+    )
+    return {
+        row.service_id: Measured95(
+            since=row.since,
+            until=row.until,
+            bps=row.quantity,
+            coverage_bp=row.coverage_bp,
+            samples=row.samples,
+            event_id=row.event_id,
+        )
+        for row in session.execute(query, {"names": names})
+    }
+
+
+def _strays(
+    session: Session, where: ColumnElement[bool], given: Mapping[str, Any]
+) -> tuple[Stray, ...]:
+    keys = (_E.service_id, _E.kind, _E.source, _E.identifier, _E.currency, _E.exponent)
+    query = (
+        select(
+            *keys,
+            func.count(),
+            func.sum(_E.amount_minor),
+            func.min(_E.seen_at),
+            func.max(_E.seen_at),
+            func.min(_E.record_key),
+        )
+        .where(_LIVING, where)
+        .group_by(*keys)
+        .order_by(*keys)
+    )
+    rows: Iterable[Any] = session.execute(query, given)
+    return tuple(
+        Stray(
+            service_id=row[0],
+            kind=row[1],
+            source=row[2],
+            identifier=row[3],
+            currency=row[4],
+            exponent=row[5],
+            records=row[6],
+            amount_minor=int(row[7]),
+            since=row[8],
+            newest=row[9],
+            record_key=row[10],
+        )
+        for row in rows
+    )
