@@ -170,8 +170,9 @@ from .tariffs import (
     volume,
 )
 from .tax import TaxHook, TaxLine, flat_tax
-from .usage import BACKDATE_DAYS, Posted, Rollup, UsedWindow, record_usage, used
+from .usage import BACKDATE_DAYS, Meter, Posted, Rollup, UsedWindow, record_usage, used
 from .usage_check import UsageMismatch, usage_check
+from .usage_due import DueWindow, Place, mark_due, places_of, take_due, window_of
 from .usage_exceptions import (
     UsageException,
     UsageProblem,
@@ -181,6 +182,20 @@ from .usage_exceptions import (
     list_problems,
     settle_problems,
 )
+from .usage_packets import keep_packets
+from .usage_radius import (
+    RADIUS,
+    Heard,
+    Taken,
+    give_session,
+    heard_of,
+    keep_heard,
+    last_radacct,
+    match_again,
+    open_radacct,
+)
+from .usage_rows import UsageExceptionRow
+from .usage_sessions import count_radius
 from .verify import VerifyReport, verify
 
 __all__ = [
@@ -191,6 +206,7 @@ __all__ = [
     "EMPTY_HASH",
     "EVENT_TYPES",
     "METER_UNITS",
+    "RADIUS",
     "REASONS",
     "SCHEMA_VERSION",
     "SLOT_S",
@@ -217,6 +233,7 @@ __all__ = [
     "Doubt",
     "Draft",
     "Drafter",
+    "DueWindow",
     "Evidence",
     "Facts",
     "Filters",
@@ -225,6 +242,7 @@ __all__ = [
     "Found",
     "Ground",
     "Head",
+    "Heard",
     "Invoice",
     "InvoiceLine",
     "InvoiceRow",
@@ -235,6 +253,7 @@ __all__ = [
     "LedgerEvent",
     "LedgerHead",
     "Measured",
+    "Meter",
     "Mismatch",
     "MoneyLine",
     "MoneyPreview",
@@ -243,6 +262,7 @@ __all__ = [
     "Percentile",
     "PercentileMode",
     "Period",
+    "Place",
     "Posted",
     "PricedLine",
     "Rater",
@@ -255,11 +275,13 @@ __all__ = [
     "Shown",
     "Side",
     "Step",
+    "Taken",
     "Tally",
     "TaxHook",
     "TaxLine",
     "Total",
     "UsageException",
+    "UsageExceptionRow",
     "UsageMismatch",
     "UsageProblem",
     "UsageStep",
@@ -289,6 +311,7 @@ __all__ = [
     "circuit_95",
     "committed",
     "corrections",
+    "count_radius",
     "counted_bytes",
     "counter_delta",
     "credit_reasons",
@@ -322,9 +345,11 @@ __all__ = [
     "fold_service",
     "fold_without",
     "full_price",
+    "give_session",
     "graduated",
     "ground",
     "head_at",
+    "heard_of",
     "hold",
     "increment",
     "invoice_ddl",
@@ -334,9 +359,12 @@ __all__ = [
     "judge",
     "keep_drafts",
     "keep_findings",
+    "keep_heard",
     "keep_observations",
+    "keep_packets",
     "keep_problems",
     "last_check",
+    "last_radacct",
     "last_version",
     "ledger_head",
     "list_credits",
@@ -346,17 +374,21 @@ __all__ = [
     "list_runs",
     "lock_head",
     "lock_issuer",
+    "mark_due",
     "mark_held",
+    "match_again",
     "midnight",
     "minimum_true_up",
     "missing_facts",
     "newest_boundaries",
     "open_anchors",
+    "open_radacct",
     "overage",
     "package",
     "page_facts",
     "percentile_95",
     "period_holding",
+    "places_of",
     "plan_burst",
     "plan_overage",
     "position_of",
@@ -385,6 +417,7 @@ __all__ = [
     "split_usage",
     "still_drafts",
     "tail",
+    "take_due",
     "totals",
     "undo_ddl",
     "usage_check",
@@ -393,5 +426,6 @@ __all__ = [
     "verify",
     "void",
     "volume",
+    "window_of",
     "with_step",
 ]

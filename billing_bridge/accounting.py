@@ -42,13 +42,15 @@ class Reading:
 class SessionUsage:
     """One session: `readings` ascend, the last one tells its bytes.
 
-    `odd` names the records that were left out: a counter that went back, a word after the stop.
+    `odd` names the records that were left out: a counter that went back, a word after the stop;
+    `left_out` are those records, in the same order.
     """
 
     start: dt.datetime
     closed: bool
     readings: tuple[Reading, ...]
     odd: tuple[str, ...]
+    left_out: tuple[AccountingRecord, ...] = ()
 
     @property
     def down_bytes(self) -> int:
@@ -85,6 +87,7 @@ def read_session(records: Iterable[AccountingRecord]) -> SessionUsage:
     closed_at = max(stops, default=dt.datetime.max.replace(tzinfo=dt.UTC))
     readings = [Reading(at=start, down_bytes=0, up_bytes=0)]
     odd: list[str] = []
+    left_out: list[AccountingRecord] = []
     for record in ordered:
         at, last = _place(record, start)[0], readings[-1]
         if at > closed_at:
@@ -93,7 +96,15 @@ def read_session(records: Iterable[AccountingRecord]) -> SessionUsage:
             odd.append(f"{record.kind} at {at:%Y-%m-%dT%H:%M:%SZ} counts less than before")
         else:
             readings.append(Reading(at=at, down_bytes=record.down_bytes, up_bytes=record.up_bytes))
-    return SessionUsage(start=start, closed=bool(stops), readings=tuple(readings), odd=tuple(odd))
+            continue
+        left_out.append(record)
+    return SessionUsage(
+        start=start,
+        closed=bool(stops),
+        readings=tuple(readings),
+        odd=tuple(odd),
+        left_out=tuple(left_out),
+    )
 
 
 def split_usage(

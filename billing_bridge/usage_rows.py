@@ -97,7 +97,8 @@ class UsageSampleRow(SQLModel, table=True):
 class UsageSessionRow(SQLModel, table=True):
     """A RADIUS session and the furthest that was read of it; service "" = no line has its login.
 
-    `radacct_id` is its row in radacct, 0 = its packets were handed over without one.
+    `started_at` is as first told: all readings of the session are placed by it. `radacct_id` is its
+    row in radacct, 0 = its packets were handed over without one.
     """
 
     __tablename__ = "usage_session"
@@ -113,6 +114,7 @@ class UsageSessionRow(SQLModel, table=True):
     login: str = _text()
     service_id: str = _text()
     closed: bool = Field(sa_type=Boolean)
+    started_at: dt.datetime = _instant()
     last_at: dt.datetime = _instant()
     down_bytes: int = Field(sa_type=Counter64)
     up_bytes: int = Field(sa_type=Counter64)

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
+
+_LOCKS = 0x75736167  # of our advisory locks; any number, the same in every copy of this program
+HEARING, IMPORTING = 1, 2
 
 
 def insert_new(
@@ -37,3 +40,9 @@ def _insert(table: Table, keys: tuple[str, ...], changed: tuple[str, ...], diale
         return made.on_conflict_do_nothing(index_elements=where)
     values = {name: getattr(made.excluded, name) for name in changed}
     return made.on_conflict_do_update(index_elements=where, set_=values)
+
+
+def one_at_a_time(connection: Connection, what: int) -> None:
+    """Wait for whoever else does this, until the caller's commit; SQLite has one writer anyhow."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCKS, what)))

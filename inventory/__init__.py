@@ -98,6 +98,12 @@ if TYPE_CHECKING:
         write_group,
         write_groups,
     )
+    from .radius_usage import (
+        AccountedSession,
+        accounted_after,
+        accounted_at,
+        services_of_logins,
+    )
     from .search import Hit, find_text
     from .signs import (
         SessionOverlap,
@@ -129,6 +135,7 @@ __all__ = [
     "SUSPENDED_TIER",
     "UNKNOWN_RATE",
     "Account",
+    "AccountedSession",
     "Adoption",
     "Attachment",
     "AttributeLike",
@@ -186,6 +193,8 @@ __all__ = [
     "UtcInstant",
     "WrongUse",
     "account_zones",
+    "accounted_after",
+    "accounted_at",
     "accounting_span",
     "accounts_after",
     "accounts_many",
@@ -233,6 +242,7 @@ __all__ = [
     "services_known",
     "services_many",
     "services_of",
+    "services_of_logins",
     "session_overlaps",
     "session_signs",
     "sold_as",
@@ -294,6 +304,12 @@ _LATER = {
         "unbind_many",
         "write_group",
         "write_groups",
+    ),
+    "radius_usage": (
+        "AccountedSession",
+        "accounted_after",
+        "accounted_at",
+        "services_of_logins",
     ),
     "search": (
         "Hit",

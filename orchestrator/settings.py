@@ -33,6 +33,10 @@ class Settings:
     watch_s: int = 10
     retries: int = 3  # after the decision, before a refusal becomes a reversal
     plan_hours: int = 24
+    usage_wait_s: int = (
+        900  # how long after its end a window is counted: an interim may be under way
+    )
+    usage_backdate_days: int = 90  # usage of longer ago waits for a person
     require_ticket: bool = False
     credit_limit_minor: int = 5000  # above it a second person agrees; minor units of any currency
     invoice_grace_hours: int = 24  # after a period's end its late usage is waited for

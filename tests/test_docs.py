@@ -28,7 +28,8 @@ ISSUE_4 = """
 credit issue, credit list, credit approve, credit reject, credit reverse, charge issue,
 billing check, billing findings list, billing findings show, billing ack, billing ignore,
 billing resolve, billing override,
-invoice preview, invoice run, invoice show, invoice list, invoice finalise, invoice void
+invoice preview, invoice run, invoice show, invoice list, invoice finalise, invoice void,
+usage radius, usage show, usage exceptions list, usage exceptions resolve
 """
 NO_DATA = {
     "init",

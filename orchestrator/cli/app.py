@@ -26,6 +26,7 @@ from . import (
     recover_,
     service,
     subscriber,
+    usage,
 )
 from .options import EXIT_CODES, new_group
 from .output import finish, say
@@ -72,6 +73,7 @@ invoice.add(app)
 ledger.add(app)
 credit.add(app)
 billing.add(app)
+usage.add(app)
 find.add(app)
 lab.add(app)
 

@@ -18,12 +18,18 @@ NAMES = {
     "e": "ledger event",
     "i": "invoice",
     "r": "invoice run",
+    "m": "credit or charge",
+    "f": "finding",
+    "u": "usage exception",
 }
 _LISTS = {
     "x": "bandmaster exceptions list",
     "e": "bandmaster ledger tail",
     "i": "bandmaster invoice list",
     "r": "bandmaster invoice list --runs",
+    "m": "bandmaster credit list",
+    "f": "bandmaster billing findings list",
+    "u": "bandmaster usage exceptions list",
 }
 _GROUPS = (8, 12, 16, 20)  # digits before each dash of a UUID
 _DIGITS = 32
@@ -87,7 +93,14 @@ def _read(letters: str, text: str) -> tuple[str, str]:
 def _starting(session: Session, letter: str, digits: str) -> list[str]:
     from sqlmodel import col, select
 
-    from billing_bridge import BillingEvent, InvoiceRow, InvoiceRunRow
+    from billing_bridge import (
+        BillingEvent,
+        CreditRow,
+        FindingRow,
+        InvoiceRow,
+        InvoiceRunRow,
+        UsageExceptionRow,
+    )
     from orchestrator.rows import (
         ChangeRow,
         ExceptionRow,
@@ -105,6 +118,9 @@ def _starting(session: Session, letter: str, digits: str) -> list[str]:
         "e": BillingEvent.event_id,
         "i": InvoiceRow.invoice_id,
         "r": InvoiceRunRow.run_id,
+        "m": CreditRow.credit_id,
+        "f": FindingRow.finding_id,
+        "u": UsageExceptionRow.exception_id,
     }
     column = col(columns[letter])
     query = select(column).where(column.startswith(_dashed(digits)))

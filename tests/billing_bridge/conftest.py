@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 from ledger_facts import make_ledger
 from sqlalchemy import Engine
-from usage_facts import fill
 
-from orchestrator.migrate import metadata
-from tests.orchestrator.rig import create_schema
+from tests.usage_isp import make_isp
 
 
 @pytest.fixture
@@ -21,7 +19,5 @@ def engine(empty_engine: Engine) -> Engine:
 @pytest.fixture
 def isp(empty_engine: Engine) -> Engine:
     """An engine of the owner of all tables, with three services in them."""
-    metadata()
-    create_schema(empty_engine)
-    fill(empty_engine)
+    make_isp(empty_engine)
     return empty_engine

@@ -76,7 +76,7 @@ def _session() -> None:
         "usage_session",
         *_text("session_key", "nas", "login", "service_id"),
         _flag("closed"),
-        *_instant("last_at"),
+        *_instant("started_at", "last_at"),
         *_counter("down_bytes", "up_bytes"),
         *_number("radacct_id"),
         sa.PrimaryKeyConstraint("session_key"),
