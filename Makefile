@@ -9,13 +9,13 @@ CORE := tests/orchestrator tests/faults tests/billing_bridge/test_append.py test
 
 demo: $(READY) ; $(PY) -m lab.demo
 # a part alone (ARGS) is tests only; the whole ends with the simulation
-test: $(READY) servers ; $(PY) -m pytest -n 4 --dist loadscope $(ARGS) $(if $(ARGS),,&& $(PY) -m tests.simulation --seeds 600)
+test: $(READY) servers ; $(PY) -m pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS) $(if $(ARGS),,&& $(PY) -m tests.simulation --seeds 600 && $(PY) -m tests.kills)
 check: $(READY) ; $(PY) tools/check.py
 # SEED=s tells one seed's story, SEEDS=n plays n of them
 sim: $(READY) ; $(PY) -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 sim-mutants: $(READY) ; $(PY) -m tests.simulation.mutants $(ARGS)
 # every branch of what decides, drives and bills, or it fails; about ten minutes on two cores
-coverage: $(READY) servers ; $(PY) -m pytest -n 4 --dist loadscope --cov --cov-config=tools/coverage.ini $(CORE)
+coverage: $(READY) servers ; $(PY) -m pytest -n 4 --dist loadscope --no-loadscope-reorder --cov --cov-config=tools/coverage.ini $(CORE)
 kills: $(READY) servers ; $(PY) -m tests.kills $(ARGS)
 bench: $(READY) servers ; $(PY) -m benchmarks.all $(ARGS)
 lab-up: $(READY) servers ; $(PY) -m lab up

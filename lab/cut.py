@@ -190,7 +190,7 @@ def run(words: Sequence[str], parent: int = -1) -> None:
 
 
 def serve() -> None:
-    """Answer requests {words, cwd, out} with {"code": ..} until the input ends.
+    """Answer requests {words, cwd, out, environ} with {"code": ..} until the input ends.
 
     `out` is a file's path without its ending: standard output goes to `.out`, the rest to `.err`.
     A negative code is the signal that ended the run.
@@ -222,6 +222,8 @@ def _strike_later(child: int, heard: int) -> None:
 
 def _serve_one(request: dict[str, Any], parent: int) -> None:
     os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for place, ending in ((1, ".out"), (2, ".err")):

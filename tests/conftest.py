@@ -38,6 +38,30 @@ _PORTS = (8830, 2222)  # of the emulated BNG and OLTs
 _subnets = itertools.count(os.getpid() * 7919)
 
 
+# modules that take a minute or more by themselves, whatever the number of their tests
+LONG = (
+    "orchestrator/test_recover_sqlite.py",
+    "orchestrator/test_recover_kinds.py",
+    "orchestrator/test_workers.py",
+    "kills/test_server.py",
+    "kills/test_schedulers.py",
+    "kills/test_streams.py",
+    "billing_bridge/test_attack_readers.py",
+    "lab/test_product_change.py",
+    "lab/test_product_crash.py",
+    "model/test_explore.py",
+    "model/test_conformance.py",
+    "simulation/test_simulation.py",
+    "security/test_s01_injection.py",
+    "security/test_s19_hostile_output.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long modules: the last one to begin keeps one core busy and no other."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--cases FILE`: other billing cases than those kept beside the tests."""
     parser.addoption(

@@ -19,7 +19,7 @@ from pyrad import packet
 from lab.small_isp import midday_zone
 from orchestrator.database import make_engine
 from orchestrator.migrate import upgrade
-from tests.orchestrator.field import Cutter, Ended
+from tests.orchestrator.field import Cutter, Ended, warm_cutter
 
 ROOT = Path(__file__).resolve().parents[2]
 RATES = {
@@ -227,16 +227,13 @@ def the_product(lab: RunningLab, folder: Path) -> Iterator[Product]:
     engine = make_engine(lab.secret(roles["migrate"]["url_file"]))
     upgrade(engine)
     engine.dispose()
-    cutter = Cutter()
-    try:
+    with warm_cutter() as cutter:
         product = Product(lab=lab, folder=folder, cutter=cutter)
         told = Path(lab.facts["inventory"])
         told.write_text(told.read_text().replace("time_zone: UTC", f"time_zone: {midday_zone()}"))
         product.good("inventory", "import", str(told))
         product.good("device", "enroll-key", "bng", "--yes")
         yield product
-    finally:
-        cutter.close()
 
 
 def login(product: Product) -> Json:

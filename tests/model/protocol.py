@@ -43,16 +43,16 @@ class Model:
         *,
         parts: str = "NXS",
         token: bool = True,
-        own_save: bool = False,
+        **kinds: bool,
     ) -> None:
         """`parts`: who takes part, of an armed device, a plain one and a session.
 
-        `token`: the armed device knows whose timer runs. `own_save`: confirming saves nothing.
+        `token`: the armed device knows whose timer runs. `kinds`: see `Surroundings`.
         """
         self.parts = parts
         self.rules = rules or Rules()
         self.budget = {"timer": ALWAYS, "lose": ALWAYS} | dict(budget or {})
-        self.surroundings = Surroundings(self.rules, token=token, own_save=own_save)
+        self.surroundings = Surroundings(self.rules, token=token, **kinds)
         self.token = token
 
     def start(self) -> State:

@@ -41,16 +41,16 @@ FAULTS_OF: dict[str, tuple[str, ...]] = {
     "recover": (),
     "recover elsewhere": (),
 }
-PARTS = {"junos": "N", "token": "N", "smartax": "X"}
-PLACES_HELD = ("junos", "static", "token", "inverse", "both")
+PARTS = {"junos": "N", "token": "N", "linux": "N", "smartax": "X"}
+PLACES_HELD = ("junos", "static", "token", "inverse", "deadman", "both", "mixed")
+ENDS_SESSION = ("suspend", "terminate")
 
 
 def is_modelled(scenario: Scenario) -> bool:
-    """Say whether the model has words for a scenario: one change of a tier, faults it knows."""
+    """Say whether the model has words for a scenario: one change, faults it knows."""
     acts = scenario.acts
     return (
         scenario.place in PLACES_HELD
-        and scenario.order in ("up", "down")
         and not scenario.again
         and all(act.what in FAULTS_OF for act in acts)
         and not any(act.what == "human edit" and not _is_plain(scenario, act) for act in acts)
@@ -66,12 +66,18 @@ def _is_plain(scenario: Scenario, act: Act) -> bool:
 def model_of(scenario: Scenario) -> Model:
     """The model with the participants of a scenario and the faults that its acts may bring."""
     place = PLACES[scenario.place]
-    parts = "".join(sorted(PARTS[kind] for kind in place.devices().values()))
+    kinds = place.devices().values()
+    parts = "".join(sorted(PARTS[kind] for kind in kinds))
     faults = {name for act in scenario.acts for name in FAULTS_OF[act.what]}
     if scenario.watcher or scenario.elsewhere:
         faults |= {"takeover"}
     budget = dict.fromkeys(faults, ALWAYS)
-    return Model(budget, parts=parts + ("S" if place.logins else ""))
+    return Model(
+        budget,
+        parts=parts + ("S" if place.logins else ""),
+        own_save="linux" in kinds,
+        ends_session=scenario.order in ENDS_SESSION,
+    )
 
 
 def events_of(steps: Iterable[Step]) -> Iterator[Event]:
@@ -83,10 +89,17 @@ def events_of(steps: Iterable[Step]) -> Iterator[Event]:
             continue
         if step.event not in ("db", "device", "session"):
             continue
+        if _is_half_done(step):
+            continue
         part, now = _part(step)
         if last.get(part) != now and not (part == "db" and _is_first(last, now)):
             yield Event(step.actor, part, now)
         last[part] = now
+
+
+def _is_half_done(step: Step) -> bool:
+    """Say whether a dead man's job or the lines under it are half way: one step to the model."""
+    return step.details.get("kind") == "linux" and step.details["running"] == "MIXED"
 
 
 def _is_first(last: dict[str, tuple[str, ...]], now: tuple[str, ...]) -> bool:
@@ -100,7 +113,10 @@ def _part(step: Step) -> tuple[str, tuple[str, ...]]:
     if step.event == "device":
         part = PARTS[facts["kind"]]
         hidden = part == "X" and facts["running"] == "OTHER"
-        return part, (facts["running"], "" if hidden else facts["startup"], facts["pending"])
+        # a job is armed before its first line and called off after its last
+        early = facts["kind"] == "linux" and facts["running"] == "OLD"
+        pending = "NONE" if early else facts["pending"]
+        return part, (facts["running"], "" if hidden else facts["startup"], pending)
     names = {name.partition("-")[0]: name for name in facts["exceptions"].split(",") if name}
     named = "".join(sorted("S" if kind.startswith("session:") else PARTS[kind] for kind in names))
     whole = (facts["journal"], facts["decision"], facts["ledger"], facts["rows"], facts["goal"])

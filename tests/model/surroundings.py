@@ -11,12 +11,19 @@ _PLACE = {name: place for place, name in enumerate(FAULTS)}
 
 
 class Surroundings:
-    """Faults as budgets, requests as they land, transactions as they become durable."""
+    """Faults as budgets, requests as they land, transactions as they become durable.
 
-    def __init__(self, rules: Rules, *, token: bool, own_save: bool) -> None:
+    `own_save`: confirming saves nothing. `ends_session`: on the way forward the session is ended,
+    not changed (suspend, terminate).
+    """
+
+    def __init__(
+        self, rules: Rules, *, token: bool, own_save: bool = False, ends_session: bool = False
+    ) -> None:
         self.rules = rules
         self.token = token
         self.own_save = own_save
+        self.ends_session = ends_session
 
     def spend(self, state: State, fault: str) -> State | None:
         """Return the state with one fault less to come; None when none is left."""
@@ -111,7 +118,8 @@ class Surroundings:
         if state.s.session < 0:
             yield state, "NAK"
             return
-        after = state._replace(s=state.s._replace(session=rate))
+        ends = self.ends_session and rate == 1
+        after = state._replace(s=state.s._replace(session=-1 if ends else rate))
         early = rate == 1 and state.store.verdict != "COMMIT"
         yield (
             (_spoil(after, "P9 a session was raised before the decision") if early else after),

@@ -77,6 +77,7 @@ def start_field(
                 SmallIsp(subnet=f"127.{16 + (int(second) + 67 * place) % 200}.{third}", **isp),
                 url or f"sqlite:///{folder / 'bandmaster.db'}",
                 monkeypatch.setenv,
+                apart=False,
                 **(settings or {}),
             )
             started.append(stack.enter_context(made))

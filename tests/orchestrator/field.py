@@ -1,7 +1,8 @@
-"""A small ISP whose devices run in a process of their own, and the real command line before it."""
+"""A small ISP whose devices outlive the commands, and the real command line before it."""
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.emulators.control import ControlClient
+from lab.emulators.fleet import Fleet
 from lab.small_isp import SmallIsp
 from orchestrator.imports import import_files
 from orchestrator.keys import enroll_key
@@ -49,9 +51,10 @@ class Ended:
 
 
 class Cutter:
-    """Runs commands in forks of one warm process: an interpreter's start costs 1.5 s.
+    """Runs commands in forks of one warm process: an interpreter's start costs 2 s.
 
-    That process is started when it is first needed.
+    That process is started when it is first needed; `warm_cutter` lends it to one field after
+    another.
     """
 
     def __init__(self) -> None:
@@ -70,7 +73,12 @@ class Cutter:
     def run(self, folder: Path, options: tuple[str, ...], words: tuple[str, ...]) -> Ended:
         """Run one command in a folder with options of `lab.cut`."""
         out = folder / "run"
-        request = {"words": [*options, "--", *words], "cwd": str(folder), "out": str(out)}
+        request = {
+            "words": [*options, "--", *words],
+            "cwd": str(folder),
+            "out": str(out),
+            "environ": dict(os.environ),
+        }
         process = self._warm()
         assert process.stdin
         assert process.stdout
@@ -85,6 +93,30 @@ class Cutter:
         if self._process is not None:
             self._process.communicate(timeout=PATIENCE_S)
             assert self._process.returncode == 0
+
+
+_idle: list[Cutter] = []
+
+
+@contextmanager
+def warm_cutter() -> Iterator[Cutter]:
+    """Lend a cutter that nobody uses now; one whose user failed is not lent again."""
+    try:
+        cutter = _idle.pop()
+    except IndexError:
+        cutter = Cutter()
+    try:
+        yield cutter
+    except BaseException:
+        cutter.close()
+        raise
+    _idle.append(cutter)
+
+
+@atexit.register
+def _close_idle() -> None:
+    while _idle:
+        _idle.pop().close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +155,15 @@ def field(
     isp: SmallIsp,
     database_url: str,
     setenv: Callable[[str, str], None],
+    *,
+    apart: bool = True,
     **settings: int,
 ) -> Iterator[Field]:
-    """Set a field up: tables, settings, inventory, enrolled keys, devices that outlive commands."""
+    """Set a field up: tables, settings, inventory, enrolled keys, devices.
+
+    `apart`: the devices run in a process of their own, so that fields beside each other have a
+    core each.
+    """
     for name, value in isp.secrets().items():
         setenv(name, value)
     # a process on a busy machine is slow: only a test about leases lets one run out
@@ -137,20 +175,32 @@ def field(
     place.write_text("\n".join(lines) + "\n", "utf-8")
     place.chmod(0o600)
     fleet_file, inventory = isp.write(folder)
-    with devices(folder, fleet_file) as client:
+    with _apart(folder, fleet_file) if apart else _here(isp) as fleet:
         office = open_office(load(place))
         with _upgrading:
             upgrade(office.engine)
-        rig = Rig(office=office, fleet=FarFleet(client=client), isp=isp)  # type: ignore[arg-type]
+        rig = Rig(office=office, fleet=fleet, isp=isp)
         import_files(office, (inventory,), "tester")
         for device in rig.devices():
             assert enroll_key(office, device.name, "tester", lambda _new, _old: True) is not None
-        cutter = Cutter()
         try:
-            yield Field(folder=folder, rig=rig, cutter=cutter)
+            with warm_cutter() as cutter:
+                yield Field(folder=folder, rig=rig, cutter=cutter)
         finally:
-            cutter.close()
             office.engine.dispose()
+
+
+@contextmanager
+def _here(isp: SmallIsp) -> Iterator[Fleet]:
+    with Fleet(isp.specs()) as fleet:
+        yield fleet
+    assert fleet.crashes == []
+
+
+@contextmanager
+def _apart(folder: Path, fleet_file: Path) -> Iterator[Any]:
+    with devices(folder, fleet_file) as client:
+        yield FarFleet(client=client)
 
 
 @contextmanager

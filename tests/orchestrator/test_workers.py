@@ -17,13 +17,17 @@ from sqlmodel import select as query
 from inventory import BadSettings
 from lab.servers.postgres import Postgres
 from orchestrator.database import reading, writing
+from orchestrator.exceptions import list_open
+from orchestrator.recover import recover as recover_now
 from orchestrator.rows import LeaseRow, PlanRow
 from orchestrator.settings import load
 from tests.orchestrator.conftest import StartField
 from tests.orchestrator.cuts import NEW, at_rest, one_of_two, recover
 from tests.orchestrator.field import PATIENCE_S, Ended, Field
+from workflows.transports import netmiko
 
 ONE, TWO = "svc-1001", "svc-1003"  # both on the first OLT
+NEXT = "svc-1002"
 OLT, BNG = "olt-fra-1", "bng-fra-1"
 QUICK = {"lease_ttl_s": 10, "lease_renew_s": 1, "takeover_s": 12}
 SLOW_S = 600  # device seconds, which pass when a test says so
@@ -191,6 +195,50 @@ def test_a_stopped_worker_is_taken_over_and_stops_itself(
     assert sent_by(isp, mine, since) <= {"session ended", "logout", "close-session"}
     at_rest(isp)
     one_of_two(isp, ONE, decided=decided)
+
+
+@pytest.mark.parametrize(
+    ("edge", "decided"), [("after line to olt-fra-1", False), ("before saving on olt-fra-1", True)]
+)
+def test_a_worker_that_sleeps_on_the_olt_is_not_believed_to_be_gone(
+    start_field: StartField, monkeypatch: pytest.MonkeyPatch, edge: str, *, decided: bool
+) -> None:
+    """An OLT has no lock: while the sleeper's session stands, it is left to a person (W4, P10).
+
+    Restarted meanwhile, recovery settles the router and names the OLT. Then the sleeper wakes
+    between two lines, or before its save, sends nothing more and ends; the next run settles all.
+    """
+    monkeypatch.setattr(netmiko, "DRAIN_WAIT_S", 0.5)
+    isp = start_field(services=2, olts=1, save_s=0.05, settings=QUICK)
+    orders = [isp.rig.order(service_id, NEW) for service_id in (ONE, NEXT)]
+    plan = isp.rig.plan(*orders).plan_id
+    with running(isp, "change", "apply", plan, "--yes", at=edge, signal="STOP") as sleeper:
+        stopped(sleeper)
+        mine = logged_in(isp)
+        lines = lines_to_olt(isp)
+        recover_now(isp.rig.office)
+        with reading(isp.rig.office.engine) as session:
+            left = list_open(session)
+        assert {(each.service_id, each.participant, each.cause) for each in left} == {
+            (ONE, OLT, "unreachable"),
+            (NEXT, OLT, "unreachable"),
+        }
+        assert all("older sessions of ours" in each.seen for each in left)
+        assert lines_to_olt(isp) == lines
+        since = max(isp.rig.fleet.control(name, "log")["last"] for name in (BNG, OLT))
+        sleeper.send_signal(signal.SIGCONT)
+        woken = ended(sleeper)
+    assert woken.code == 6, woken.err
+    assert sent_by(isp, mine, since) <= {"session ended", "logout", "close-session"}
+    recover(isp)
+    one_of_two(isp, ONE, decided=decided)
+    one_of_two(isp, NEXT, decided=decided)
+
+
+def lines_to_olt(field: Field) -> list[str]:
+    """What was sent to the OLT to be done."""
+    entries = field.rig.fleet.control(OLT, "log")["entries"]
+    return [e["text"] for e in entries if e["text"].startswith(("service-port", "save"))]
 
 
 def logged_in(field: Field) -> set[str]:

@@ -172,7 +172,11 @@ class CliSession:
             return self._answer(connection, query, ASK_S)
 
     def send(self, line: str) -> None:
-        """Send one configuration line; raises SaysNo with the device's words."""
+        """Send one configuration line; raises SaysNo with the device's words.
+
+        The lease is asked for each: who was stopped inside a batch sends no line more of it.
+        """
+        self._context.may_send()
         with self._asking() as connection:
             if self._options.get("config_mode") and not self._configuring:
                 connection.config_mode()
@@ -208,6 +212,7 @@ class CliSession:
         busy = self._options.get("busy")
         wait_s = self._options.get("save_timeout_s", SAVE_S)
         deadline = time.monotonic() + wait_s
+        self._context.may_send()
         with self._asking() as connection:
             text = self._answer(connection, self._options["save"], LINE_S)
             while busy and re.search(busy, text) and time.monotonic() < deadline:
