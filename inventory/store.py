@@ -190,10 +190,20 @@ def find_legal_entity(session: Session, code: str) -> LegalEntity:
 
 def find_device(session: Session, name: str) -> Device:
     """Return the device; UnknownName if there is none."""
-    row = session.execute(select(DEVICE).where(DEVICE.c.name == name)).first()
-    if row is None:
-        raise unknown(session, "device", DEVICE.c.name, name)
-    return device_value(row)
+    return devices_many(session, (name,))[name]
+
+
+def devices_many(session: Session, names: Iterable[str]) -> dict[str, Device]:
+    """Return the devices by name, in its order; UnknownName for one that is not known."""
+    wanted = sorted(set(names))
+    found: dict[str, Device] = {}
+    for part in chunks(wanted):
+        rows = session.execute(select_among(DEVICE.c.name, DEVICE), {"names": part})
+        found |= {row.name: device_value(row) for row in rows}
+    for name in wanted:
+        if name not in found:
+            raise unknown(session, "device", DEVICE.c.name, name)
+    return {name: found[name] for name in wanted}
 
 
 def list_devices(session: Session) -> tuple[Device, ...]:

@@ -10,7 +10,7 @@ from .coordinator import devices_of
 from .database import database_now, reading, writing
 from .decide import accept_as_is, reverse_changes
 from .exceptions import find_exception, list_open, resolve
-from .journal import bump_epoch, load_set, move, note, short
+from .journal import bump_epoch, line, load_set, move, note, short
 from .office import Office
 from .outcome import Outcome
 from .recover import outcomes
@@ -62,7 +62,7 @@ def _accept(office: Office, row: ExceptionRow, actor: str, reason: str) -> None:
             now = database_now(session)
             moved = {"state": "CLOSED", "outcome": outcome, "closed_at": now}
             move(session, (change.change_id,), opened.epoch, change.state, **moved)
-        note(session, row.set_id, "accepted", row.participant, by=actor, reason=reason)
+        note(session, row.set_id, line("accepted", row.participant, by=actor, reason=reason))
         accept_as_is(session, change, actor, row.exception_id)
 
 
@@ -79,7 +79,7 @@ def _drive(
         crew.distrust(frozenset(devices))
         with writing(office.engine) as session:
             bump_epoch(session, row.set_id)
-            note(session, row.set_id, action, row.participant, by=actor, reason=reason)
+            note(session, row.set_id, line(action, row.participant, by=actor, reason=reason))
         if action == "reverse":
             with writing(office.engine) as session:
                 opened = load_set(session, row.set_id)

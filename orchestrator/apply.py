@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from sqlmodel import Session, col, select
+from sqlalchemy import Table, bindparam, update
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, select
 
 from billing_bridge import ledger_head
 from inventory import OnHold, OpenChange, Refused, StalePlan, UnknownName
@@ -17,12 +19,21 @@ from .coordinator import SetResult, run_set
 from .database import database_now, reading, writing
 from .exceptions import list_open
 from .interrupt import Interrupts
-from .journal import OPEN_STATES, find_orders, open_change, short
+from .journal import find_orders, list_open_changes, open_change, short
 from .office import Office
 from .outcome import ItemOutcome, Outcome
 from .recover import outcomes, recover
 from .rows import ChangeRow, HoldRow, OrderRow, PlanRow
 
+_CHANGE: Table = ChangeRow.__table__  # type: ignore[attr-defined]
+_PLAN: Table = PlanRow.__table__  # type: ignore[attr-defined]
+_TRIES = (
+    select_columns(_CHANGE.c.change_id, _CHANGE.c.set_id)
+    .where(_CHANGE.c.order_id.in_(bindparam("order_ids", expanding=True)))
+    .order_by(_CHANGE.c.change_id)
+)
+_HOLDS = select(HoldRow)
+_BEGUN = update(_PLAN).where(_PLAN.c.plan_id == bindparam("the_plan")).values(status="applied")
 RERUNS = 2
 LINE_S = 0.05  # a slow box's time for one line; loopback emulators take a fifth of it
 
@@ -64,7 +75,7 @@ def apply_plan(
     refuse_blocked(office, left)
     results: list[ItemOutcome] = list(done.values())
     with writing(office.engine) as session:
-        session.get_one(PlanRow, plan_id).status = "applied"
+        session.connection().execute(_BEGUN, {"the_plan": plan_id})
     limit = set_max or office.settings.set_max
     for part in cut(left, limit, office.settings.revert_after_s / 2):
         results += _run_part(office, interrupts, plan, part)
@@ -123,12 +134,11 @@ def done_before(session: Session, plan: ChangePlan) -> dict[str, ItemOutcome]:
 
 def order_outcomes(session: Session, orders: tuple[OrderRow, ...]) -> tuple[ItemOutcome, ...]:
     """Return what became of each try at these orders, oldest first."""
-    rows = session.exec(
-        select(ChangeRow.change_id, ChangeRow.set_id)
-        .where(col(ChangeRow.order_id).in_([order.order_id for order in orders]))
-        .order_by(col(ChangeRow.change_id))
-    )
-    set_of = dict(rows.all())
+    if not orders:
+        return ()
+    where = {"order_ids": [order.order_id for order in orders]}
+    tries = session.connection().execute(_TRIES, where)
+    set_of = {row.change_id: row.set_id for row in tries}
     return tuple(
         outcome
         for set_id in dict.fromkeys(set_of.values())
@@ -157,13 +167,9 @@ def close_applied(office: Office, service_ids: tuple[str, ...]) -> None:
     """Run the closing pass for services whose change is applied but not closed (D6)."""
     with reading(office.engine) as session:
         waiting = frozenset(
-            session.exec(
-                select(ChangeRow.service_id).where(
-                    col(ChangeRow.service_id).in_(service_ids),
-                    col(ChangeRow.state).in_(OPEN_STATES),
-                    col(ChangeRow.applied_at).is_not(None),
-                )
-            )
+            change.service_id
+            for change in list_open_changes(session, service_ids)
+            if change.applied_at is not None
         )
     if waiting:
         office.tell("settle", f"closing the last change of {', '.join(sorted(waiting)[:3])} first")
@@ -187,17 +193,13 @@ def blocked_many(session: Session, service_ids: tuple[str, ...]) -> dict[str, Op
         )
         for row in reversed(list_open(session, service_ids=service_ids))  # the dearest stands
     }
-    changes = session.exec(
-        select(ChangeRow).where(
-            col(ChangeRow.service_id).in_(service_ids), col(ChangeRow.state).in_(OPEN_STATES)
-        )
-    )
+    changes = list_open_changes(session, service_ids)
     return found | {change.service_id: open_change(change) for change in changes}
 
 
 def held_by(session: Session, devices: AbstractSet[str]) -> OnHold | None:
     """Return the hold that stands in the way of these devices."""
-    for row in session.exec(select(HoldRow)):
+    for row in session.exec(_HOLDS):
         if row.device == "*" or row.device in devices:
             where = "everything" if row.device == "*" else row.device
             return OnHold(

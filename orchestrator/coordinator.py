@@ -20,7 +20,7 @@ from inventory import (
     OpenChange,
     Undecided,
     accounts_many,
-    find_device,
+    devices_many,
     new_id,
     services_many,
 )
@@ -42,6 +42,7 @@ from .journal import (
     EpochLostError,
     OpenSet,
     find_orders,
+    line,
     load_set,
     note,
     order_row,
@@ -116,7 +117,7 @@ def _drive(
     items: tuple[PlanItem, ...],
 ) -> SetResult:
     """From the durable intent to every participant at its goal."""
-    trial = _Trial(office=office, crew=crew, interrupts=interrupts, set_id=set_id)
+    trial = _Trial(office=office, crew=crew, interrupts=interrupts, set_id=set_id, handles=handles)
     note_evidence(office, crew, set_id, devices, handles, items)
     seen, refusals = trial.prepare(handles)
     verdict = trial.decide(seen, refusals)
@@ -129,7 +130,7 @@ def devices_of(session: Session, items: tuple[PlanItem, ...]) -> dict[str, Devic
     """Return every device that takes part, the NAS of each live session included."""
     names = {part.device for item in items for part in item.devices}
     names |= {part.device for item in items for part in item.session}
-    return {name: find_device(session, name) for name in sorted(names)}
+    return devices_many(session, names)
 
 
 def make_handles(items: tuple[PlanItem, ...], token: str, revert_after_s: int) -> dict[str, Handle]:
@@ -219,7 +220,8 @@ def _intend(
         first_write_at=now,
     )
     write_intent(session, row, tuple(changes), handles, sessions)
-    note(session, set_id, "intent", services=len(items), devices=sorted(handles))
+    intent = line("intent", services=len(items), devices=sorted(handles))
+    note(session, set_id, intent, now=now)
 
 
 @dataclass(slots=True)
@@ -230,6 +232,7 @@ class _Trial:
     crew: Crew
     interrupts: Interrupts
     set_id: str
+    handles: Mapping[str, Handle]
     armed_at_s: dict[str, float] = field(default_factory=dict)
 
     def prepare(
@@ -297,12 +300,10 @@ class _Trial:
             STATEMENT_TIMEOUT_MS + LOCK_TIMEOUT_MS
         ) / 1000 + self.office.settings.confirm_budget_s
         now = self.office.clock.boottime_s()
-        with reading(self.office.engine) as session:
-            handles = load_set(session, self.set_id).handles
         short_of_time = {
-            name: handles[name]
+            name: self.handles[name]
             for name, sent_at in self.armed_at_s.items()
-            if handles[name].revert_after_s - (now - sent_at) < budget_s
+            if self.handles[name].revert_after_s - (now - sent_at) < budget_s
         }
         for name, reply in self.crew.verb("extend", short_of_time).items():
             if reply.verdict != "SENT":
@@ -319,7 +320,8 @@ class _Trial:
             try:
                 with writing(self.office.engine) as session:
                     events = commit_set(session, opened, evidence, passwords)
-                    note(session, self.set_id, "decision", verdict="COMMIT", seq=events[-1].seq)
+                    decision = line("decision", verdict="COMMIT", seq=events[-1].seq)
+                    note(session, self.set_id, decision, now=events[-1].recorded_at)
                 break
             except GivenUp:
                 # only this transaction is to be done again, while there is time to confirm it

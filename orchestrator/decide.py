@@ -34,7 +34,6 @@ from inventory import (
     Tier,
     WrongUse,
     accounts_many,
-    find_plan,
     keep_services,
     list_devices,
     list_plans,
@@ -48,7 +47,7 @@ from workflows import PlanItem
 
 from .authorise import bind_adopted, write_radius
 from .database import database_now
-from .journal import OpenSet, list_orders, move
+from .journal import OpenSet, find_decided_at, list_orders, move
 from .rows import ChangeRow, DecisionRow, OrderRow
 
 SOURCE = "bandmaster"
@@ -200,16 +199,16 @@ def shift_effect(
     The service's version counts on, because the fold must see the shift in order.
     """
     item = opened.items[change.change_id]
-    order = list_orders(session, opened)[change.order_id]
     account = accounts_many(session, {item.account_id})[item.account_id]
-    decided_at = session.get_one(DecisionRow, change.change_id).decided_at
-    plan = find_plan(session, item.after.plan_code)
+    decided_at = find_decided_at(session, change.change_id)
+    sold = sold_as(session, (item.after.plan_code,))[item.after.plan_code]
     later = verified_at > decided_at and (
-        plan.proration == "second"
+        sold.proration == "second"
         or local_date(verified_at, account.time_zone) > local_date(decided_at, account.time_zone)
     )
     if not later or not item.gives_more() or item.order.reverses:
         return ()
+    order = list_orders(session, opened)[change.order_id]
     before = services_many(session, [change.service_id])[0]
     began = verified_at if item.order.kind == "activate" else before.active_since
     after = replace(before, version=before.version + 1, active_since=began)

@@ -7,14 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlmodel import Session
-
 from device_templates import section_text
-from inventory import DatabaseProblem
 from workflows import Crew, Goal, Handle, Observation, Reply
 
-from .database import database_now, reading
-from .journal import keep_story, note
+from .journal import keep_story, line
 from .office import Office
 
 Verb = Literal["prepare", "confirm", "save", "abort"]
@@ -41,7 +37,7 @@ class Task:
 class Arrived:
     """The device was read at its goal, in running and startup, with no timer of ours."""
 
-    at: dt.datetime | None  # None = the store was away just then
+    at: dt.datetime | None  # None = not read just now, or the store was away
     seen: Observation
 
 
@@ -101,12 +97,13 @@ def drive(
         left = {name: task for name, task in tasks.items() if name not in settled}
         if not left:
             break
-        seen.update(_look(office, crew, set_id, left, seen))
+        found, at = _look(office, crew, set_id, left, seen)
+        seen.update(found)
         todo: dict[Verb, dict[str, Handle]] = {}
         for name, task in left.items():
             step = next_step(task.goal, seen[name])
             if step == "done":
-                settled[name] = _arrived(office, name, seen[name])
+                settled[name] = _arrived(office, name, seen[name], at if name in found else None)
             elif step in _WORDS:
                 todo.setdefault(step, {})[name] = task.handle  # type: ignore[arg-type]
             else:
@@ -137,56 +134,45 @@ def _look(
     set_id: str,
     left: Mapping[str, Task],
     seen: Mapping[str, Observation],
-) -> dict[str, Observation]:
+) -> tuple[dict[str, Observation], dt.datetime | None]:
     found = crew.observe({n: task.handle for n, task in left.items() if n not in seen})
-    note_observations(office, set_id, found)
-    return found
+    return found, note_observations(office, set_id, found)
 
 
-def note_observations(office: Office, set_id: str, found: Mapping[str, Observation]) -> None:
-    """Write down what each device was seen to have."""
-
-    def write(session: Session) -> None:
-        for name, seen in found.items():
-            _note_observation(session, set_id, name, seen)
-
-    keep_story(office.engine, write)
-
-
-def _note_observation(session: Session, set_id: str, name: str, seen: Observation) -> None:
-    note(
-        session,
-        set_id,
-        "observed",
-        name,
-        running=seen.running(),
-        startup=seen.startup(),
-        pending=seen.pending,
-        revision=seen.revision,
-        rates={service_id: section_text(item.section) for service_id, item in seen.items.items()},
-        evidence=dict(seen.evidence),
-    )
+def note_observations(
+    office: Office, set_id: str, found: Mapping[str, Observation]
+) -> dt.datetime | None:
+    """Write down what each device was seen to have; return when, None where the store is away."""
+    lines = [
+        line(
+            "observed",
+            name,
+            running=seen.running(),
+            startup=seen.startup(),
+            pending=seen.pending,
+            revision=seen.revision,
+            rates={
+                service_id: section_text(each.section) for service_id, each in seen.items.items()
+            },
+            evidence=dict(seen.evidence),
+        )
+        for name, seen in found.items()
+    ]
+    return keep_story(office.engine, set_id, lines)
 
 
 def note_replies(office: Office, set_id: str, verb: str, replies: Mapping[str, Reply]) -> None:
     """Write down what each device answered to a verb."""
-
-    def write(session: Session) -> None:
-        for name, reply in replies.items():
-            reason = office.secrets.mask(reply.reason)
-            note(session, set_id, verb, name, verdict=reply.verdict, reason=reason)
-
-    keep_story(office.engine, write)
+    lines = [
+        line(verb, name, verdict=reply.verdict, reason=office.secrets.mask(reply.reason))
+        for name, reply in replies.items()
+    ]
+    keep_story(office.engine, set_id, lines)
 
 
-def _arrived(office: Office, name: str, seen: Observation) -> Arrived:
+def _arrived(office: Office, name: str, seen: Observation, at: dt.datetime | None) -> Arrived:
     text = rates_text(seen)
     office.tell(name, f"{'stays' if text == 'switched off' else 'keeps'} {text}")
-    try:
-        with reading(office.engine) as session:
-            at = database_now(session)
-    except DatabaseProblem:
-        at = None  # the other devices are driven all the same; what is written down is later
     return Arrived(at=at, seen=seen)
 
 
@@ -213,7 +199,7 @@ def _given_up(office: Office, crew: Crew, task: Task, name: str, reply: Reply) -
     """Look a last time: the answer may have been lost, and the deed done."""
     seen = crew.observe({name: task.handle})[name]
     if next_step(task.goal, seen) == "done":
-        return _arrived(office, name, seen)
+        return _arrived(office, name, seen, None)
     unread = seen.running() == "UNREADABLE"
     return Stuck(cause="unreachable" if unread else "refused", reason=reply.reason, seen=seen)
 

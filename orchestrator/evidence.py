@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 
 from sqlmodel import Session, col, select
 
 from device_templates import platform as find_platform
-from inventory import Device, DeviceProblem
+from inventory import DatabaseProblem, Device, DeviceProblem
 from workflows import Crew, Handle, PlanItem, SnmpEvidence
 
-from .journal import keep_story, note
+from .database import reading
+from .journal import Line, keep_story, line
 from .office import Office
 from .rows import StepRow
 
@@ -34,9 +36,13 @@ def note_evidence(
     interfaces = _of_lines(devices, handles) | _of_sessions(crew, devices, handles, items)
     found = crew.evidence(interfaces)
     if found:
-        keep_story(
-            office.engine, lambda session: _write(office, session, set_id, interfaces, found)
-        )
+        with contextlib.suppress(DatabaseProblem):
+            with reading(office.engine) as session:
+                lines = [
+                    _line(office, session, set_id, interfaces[name], name, seen)
+                    for name, seen in found.items()
+                ]
+            keep_story(office.engine, set_id, lines)
 
 
 def _of_lines(devices: Mapping[str, Device], handles: Mapping[str, Handle]) -> dict[str, str]:
@@ -71,33 +77,25 @@ def _of_sessions(
     return interfaces
 
 
-def _write(
-    office: Office,
-    session: Session,
-    set_id: str,
-    interfaces: Mapping[str, str],
-    found: Mapping[str, SnmpEvidence],
-) -> None:
-    for name, seen in found.items():
-        before_cs = _uptime(session, set_id, name)
-        why_not = office.secrets.mask(seen.why_not)
-        note(
-            session,
-            set_id,
-            KIND,
-            name,
-            interface=interfaces[name],
-            read=seen.read,
-            why_not=why_not,
-            sys_uptime_cs=seen.sys_uptime_cs,
-            if_high_speed_mbps=seen.if_high_speed_mbps,
-            in_octets=seen.in_octets,
-            out_octets=seen.out_octets,
-        )
-        if seen.read and seen.sys_uptime_cs < before_cs:
-            office.tell(name, "has reloaded in the course of this change (sysUpTime)")
-        elif not seen.read:
-            office.tell(name, f"SNMP not read: {why_not}")
+def _line(
+    office: Office, session: Session, set_id: str, interface: str, name: str, seen: SnmpEvidence
+) -> Line:
+    why_not = office.secrets.mask(seen.why_not)
+    if seen.read and seen.sys_uptime_cs < _uptime(session, set_id, name):
+        office.tell(name, "has reloaded in the course of this change (sysUpTime)")
+    elif not seen.read:
+        office.tell(name, f"SNMP not read: {why_not}")
+    return line(
+        KIND,
+        name,
+        interface=interface,
+        read=seen.read,
+        why_not=why_not,
+        sys_uptime_cs=seen.sys_uptime_cs,
+        if_high_speed_mbps=seen.if_high_speed_mbps,
+        in_octets=seen.in_octets,
+        out_octets=seen.out_octets,
+    )
 
 
 def _uptime(session: Session, set_id: str, name: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from inventory import UnknownName, new_id
@@ -22,6 +23,15 @@ ACTIONS = {
     "session": "retry,accept",
     "not in the ledger": "retry,accept",  # found after a restore
 }
+_OPEN = (
+    select(ExceptionRow)
+    .where(col(ExceptionRow.resolved_at).is_(None))
+    .order_by(col(ExceptionRow.at_stake_minor).desc(), col(ExceptionRow.exception_id))
+)
+_OF_SERVICES = _OPEN.where(
+    col(ExceptionRow.service_id).in_(bindparam("service_ids", expanding=True))
+)
+_OF_CHANGES = _OPEN.where(col(ExceptionRow.change_id).in_(bindparam("change_ids", expanding=True)))
 
 
 def open_exception(
@@ -93,15 +103,10 @@ def list_open(
     session: Session, *, service_ids: tuple[str, ...] = (), change_ids: tuple[str, ...] = ()
 ) -> tuple[ExceptionRow, ...]:
     """Return the open exceptions, dearest first; of some services or changes where given."""
-    query = select(ExceptionRow).where(col(ExceptionRow.resolved_at).is_(None))
-    if service_ids:
-        query = query.where(col(ExceptionRow.service_id).in_(service_ids))
-    if change_ids:
-        query = query.where(col(ExceptionRow.change_id).in_(change_ids))
-    ordered = query.order_by(
-        col(ExceptionRow.at_stake_minor).desc(), col(ExceptionRow.exception_id)
-    )
-    return tuple(session.exec(ordered))
+    query = _OF_SERVICES if service_ids else _OF_CHANGES if change_ids else _OPEN
+    wanted = {"service_ids": service_ids, "change_ids": change_ids}
+    given = {name: list(values) for name, values in wanted.items() if values}
+    return tuple(session.exec(query, params=given))
 
 
 def find_exception(session: Session, exception_id: str) -> ExceptionRow:

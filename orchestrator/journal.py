@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Table, bindparam, update
+from sqlalchemy import Engine, Table, bindparam, insert, update
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from inventory import BandmasterError, DatabaseProblem, KeyConflict, OpenChange, new_id
@@ -19,14 +20,56 @@ from .database import database_now, writing
 from .rows import ChangeRow, DecisionRow, OrderRow, ParticipantRow, SetRow, StepRow
 
 UNDECIDED = "INTENT"
+Line = dict[str, str]  # of a story: kind, participant, detail
+OPEN_STATES = ("INTENT", "COMMITTED", "ABORTED", "REVERSED")
+SESSION_PREFIX = "session:"
+
 _CHANGE: Table = ChangeRow.__table__  # type: ignore[attr-defined]
+_SET: Table = SetRow.__table__  # type: ignore[attr-defined]
+_DECISION: Table = DecisionRow.__table__  # type: ignore[attr-defined]
+_PART: Table = ParticipantRow.__table__  # type: ignore[attr-defined]
+_STEP: Table = StepRow.__table__  # type: ignore[attr-defined]
+# statements are made once: making one costs more than running it
+_CHANGES = (
+    select(ChangeRow)
+    .where(col(ChangeRow.set_id) == bindparam("of_set"))
+    .order_by(col(ChangeRow.change_id))
+)
+_PARTS = (
+    select_columns(
+        _SET.c.plan_id, _SET.c.attempt, _SET.c.first_write_at, _PART.c.name, _PART.c.handle
+    )
+    .select_from(
+        _SET.outerjoin(_PART, (_PART.c.set_id == _SET.c.set_id) & (_PART.c.role == "device"))
+    )
+    .where(_SET.c.set_id == bindparam("of_set"))
+)
+_TAKEN = select(ChangeRow).where(
+    col(ChangeRow.service_id).in_(bindparam("names", expanding=True)),
+    col(ChangeRow.state).in_(OPEN_STATES),
+)
+_OPEN_SETS = select_columns(_CHANGE.c.set_id, _CHANGE.c.applied_at).where(
+    _CHANGE.c.state.in_(OPEN_STATES)
+)
+_BUMPED = (
+    update(_CHANGE)
+    .where(_CHANGE.c.set_id == bindparam("of_set"), _CHANGE.c.state.in_(OPEN_STATES))
+    .values(epoch=_CHANGE.c.epoch + 1)
+)
 _MOVED = update(_CHANGE).where(
     _CHANGE.c.change_id.in_(bindparam("names", expanding=True)),
     _CHANGE.c.state == bindparam("was"),
     _CHANGE.c.epoch == bindparam("under"),
 )
-OPEN_STATES = ("INTENT", "COMMITTED", "ABORTED", "REVERSED")
-SESSION_PREFIX = "session:"
+_DECIDED = select_columns(_DECISION.c.decided_at).where(
+    _DECISION.c.change_id == bindparam("the_change")
+)
+_VERDICT = select_columns(_DECISION.c.verdict).where(_DECISION.c.set_id == bindparam("of_set"))
+_BY_KEY = select(OrderRow).where(
+    col(OrderRow.idempotency_key).in_(bindparam("names", expanding=True))
+)
+_BY_ORDER = select(OrderRow).where(col(OrderRow.order_id).in_(bindparam("names", expanding=True)))
+_STORY = insert(_STEP).inline()  # nobody asks for the number of a line
 
 
 class EpochLostError(BandmasterError):
@@ -61,13 +104,7 @@ def write_intent(
     `sessions` maps change_id to the service whose live session takes part. Raises OpenChange
     where one of the services has an open change already (W12).
     """
-    taken = session.exec(
-        select(ChangeRow).where(
-            col(ChangeRow.service_id).in_([change.service_id for change in changes]),
-            col(ChangeRow.state).in_(OPEN_STATES),
-        )
-    ).first()
-    if taken is not None:
+    for taken in list_open_changes(session, [change.service_id for change in changes]):
         raise open_change(taken)
     session.add(row)
     session.add_all(changes)
@@ -97,6 +134,11 @@ def write_intent(
     )
 
 
+def list_open_changes(session: Session, service_ids: Iterable[str]) -> tuple[ChangeRow, ...]:
+    """Return the changes of these services that are not closed: one a service at most (W12)."""
+    return tuple(session.exec(_TAKEN, params={"names": list(service_ids)}))
+
+
 def session_name(change_id: str) -> str:
     """Return the participant name of a change's live session."""
     return SESSION_PREFIX + change_id
@@ -118,19 +160,9 @@ def short(identifier: str, letter: str) -> str:
 
 def load_set(session: Session, set_id: str) -> OpenSet:
     """Return a set with its changes, items and handles."""
-    row = session.get_one(SetRow, set_id)
-    changes = tuple(
-        session.exec(
-            select(ChangeRow)
-            .where(col(ChangeRow.set_id) == set_id)
-            .order_by(col(ChangeRow.change_id))
-        )
-    )
-    parts = session.exec(
-        select(ParticipantRow).where(
-            col(ParticipantRow.set_id) == set_id, col(ParticipantRow.role) == "device"
-        )
-    )
+    changes = list_changes(session, set_id)
+    parts = session.connection().execute(_PARTS, {"of_set": set_id}).all()
+    row = parts[0]
     return OpenSet(
         set_id=set_id,
         plan_id=row.plan_id,
@@ -138,9 +170,16 @@ def load_set(session: Session, set_id: str) -> OpenSet:
         epoch=max(change.epoch for change in changes),
         changes=changes,
         items={change.change_id: item_from_json(change.item) for change in changes},
-        handles={part.name: handle_from_json(json.loads(part.handle)) for part in parts},
+        handles={
+            part.name: handle_from_json(json.loads(part.handle)) for part in parts if part.name
+        },
         first_write_at=row.first_write_at,
     )
+
+
+def list_changes(session: Session, set_id: str) -> tuple[ChangeRow, ...]:
+    """Return the changes of a set, oldest first."""
+    return tuple(session.exec(_CHANGES, params={"of_set": set_id}))
 
 
 def list_open_sets(session: Session) -> tuple[str, ...]:
@@ -149,22 +188,15 @@ def list_open_sets(session: Session) -> tuple[str, ...]:
     Those not yet applied come first, each kind oldest first: what they have left armed on a
     device would look like somebody else's to the closing pass of another set.
     """
-    open_sets = select(ChangeRow.set_id, ChangeRow.applied_at).where(
-        col(ChangeRow.state).in_(OPEN_STATES)
-    )
     found: dict[str, bool] = {}
-    for set_id, applied_at in session.exec(open_sets):
+    for set_id, applied_at in session.connection().execute(_OPEN_SETS):
         found[set_id] = found.get(set_id, True) and applied_at is not None
     return tuple(sorted(found, key=lambda set_id: (found[set_id], set_id)))
 
 
 def bump_epoch(session: Session, set_id: str) -> None:
     """Shut out every older incarnation of this set's worker before reading anything (W7)."""
-    session.execute(
-        update(ChangeRow)
-        .where(col(ChangeRow.set_id) == set_id, col(ChangeRow.state).in_(OPEN_STATES))
-        .values(epoch=ChangeRow.epoch + 1)
-    )
+    session.connection().execute(_BUMPED, {"of_set": set_id})
 
 
 def move(
@@ -176,8 +208,8 @@ def move(
 ) -> None:
     """Compare-and-set changes from state `was`; EpochLostError unless every one of them moved."""
     where = {"names": change_ids, "was": was, "under": epoch}
-    result = session.execute(_MOVED, where | values)
-    if result.rowcount != len(change_ids):  # type: ignore[attr-defined]
+    result = session.connection().execute(_MOVED, where | values)
+    if result.rowcount != len(change_ids):
         raise EpochLostError(
             "change set",
             "another worker has taken it over; this one stops",
@@ -187,30 +219,44 @@ def move(
 
 def find_verdict(session: Session, set_id: str) -> str:
     """Return COMMIT, ABORT, or "" while the set is undecided."""
-    row = session.exec(select(DecisionRow).where(col(DecisionRow.set_id) == set_id)).first()
-    return row.verdict if row else ""
+    found: str | None = session.connection().execute(_VERDICT, {"of_set": set_id}).scalars().first()
+    return found or ""
 
 
-def note(session: Session, set_id: str, kind: str, participant: str = "", **detail: Any) -> None:
-    """Add one line to the story of a set; texts of devices are masked by the caller."""
-    session.add(
-        StepRow(
-            set_id=set_id,
-            at=database_now(session),
-            kind=kind,
-            participant=participant,
-            detail=json.dumps(detail, sort_keys=True, ensure_ascii=False),
-        )
-    )
+def find_decided_at(session: Session, change_id: str) -> dt.datetime:
+    """Return when a change was decided."""
+    where = {"the_change": change_id}
+    at: dt.datetime = session.connection().execute(_DECIDED, where).scalar_one()
+    return at
 
 
-def keep_story(engine: Engine, write: Callable[[Session], None]) -> None:
+def line(kind: str, participant: str = "", **detail: Any) -> Line:
+    """Return one line of a story, not written yet; texts of devices are masked by the caller."""
+    text = json.dumps(detail, sort_keys=True, ensure_ascii=False)
+    return {"kind": kind, "participant": participant, "detail": text}
+
+
+def note(
+    session: Session, set_id: str, *lines: Line, now: dt.datetime | None = None
+) -> dt.datetime:
+    """Add lines to the story of a set and return their time; `now` where the caller knows it."""
+    at = now or database_now(session)
+    rows = [{"set_id": set_id, "at": at, **each} for each in lines]
+    session.connection().execute(_STORY, rows)
+    return at
+
+
+def keep_story(engine: Engine, set_id: str, lines: Sequence[Line]) -> dt.datetime | None:
     """Write lines of a story, or none where the store is away: nothing is ever decided by them.
 
-    A device that waits for its confirm is not left alone because a disk is full.
+    A device that waits for its confirm is not left alone because a disk is full. Returns the
+    store's time, None where it is away or where there was nothing to write.
     """
-    with contextlib.suppress(DatabaseProblem), writing(engine) as session:
-        write(session)
+    with contextlib.suppress(DatabaseProblem):
+        if lines:
+            with writing(engine) as session:
+                return note(session, set_id, *lines)
+    return None
 
 
 def list_steps(session: Session, set_id: str) -> tuple[StepRow, ...]:
@@ -229,14 +275,14 @@ def find_order(session: Session, idempotency_key: str) -> OrderRow | None:
 
 def find_orders(session: Session, idempotency_keys: Iterable[str]) -> dict[str, OrderRow]:
     """Return the orders under callers' keys, by key; a key not used yet has none."""
-    wanted = col(OrderRow.idempotency_key).in_(list(idempotency_keys))
-    return {row.idempotency_key: row for row in session.exec(select(OrderRow).where(wanted))}
+    rows = session.exec(_BY_KEY, params={"names": list(idempotency_keys)})
+    return {row.idempotency_key: row for row in rows}
 
 
 def list_orders(session: Session, opened: OpenSet) -> dict[str, OrderRow]:
     """Return the orders of a set's changes, by order_id."""
     wanted = [change.order_id for change in opened.changes]
-    rows = session.exec(select(OrderRow).where(col(OrderRow.order_id).in_(wanted)))
+    rows = session.exec(_BY_ORDER, params={"names": wanted})
     return {row.order_id: row for row in rows}
 
 

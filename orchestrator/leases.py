@@ -7,11 +7,11 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Engine, delete, update
+from sqlalchemy import Engine, Table, bindparam, delete, insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -21,6 +21,25 @@ from .clock import Clock, boot_id, pid_namespace, process_start
 from .database import database_now, writing
 from .rows import LeaseRow
 from .settings import Settings
+
+_LEASE: Table = LeaseRow.__table__  # type: ignore[attr-defined]
+_NAMED = _LEASE.c.device.in_(bindparam("names", expanding=True))
+_OURS = _LEASE.c.owner == bindparam("whose")
+# in device order, so that two who want the same ones cannot wait for each other
+_HELD = (
+    select(LeaseRow)
+    .where(col(LeaseRow.device).in_(bindparam("names", expanding=True)))
+    .order_by(col(LeaseRow.device))
+    .with_for_update()
+)
+_GONE = delete(_LEASE).where(_NAMED)
+_TAKEN = insert(_LEASE)
+_RENEWED = (
+    update(_LEASE)
+    .where(_OURS, _NAMED)
+    .values(counter=_LEASE.c.counter + 1, until=bindparam("new_until"))
+)
+_RELEASED = delete(_LEASE).where(_OURS, _NAMED)
 
 
 class LeaseLostError(BandmasterError):
@@ -106,12 +125,7 @@ class Leases:
     def _try(self, wanted: tuple[str, ...], watched: dict[str, _Watched]) -> LeaseRow | None:
         """Take all leases, or none and return one that is in the way, a living one if any is."""
         with writing(self._engine) as session:
-            found = session.exec(
-                select(LeaseRow)
-                .where(col(LeaseRow.device).in_(wanted))
-                .order_by(col(LeaseRow.device))
-                .with_for_update()
-            ).all()
+            found = session.exec(_HELD, params={"names": wanted}).all()
             # all are watched from the first look on: their spans run side by side
             held = [
                 row
@@ -123,26 +137,25 @@ class Leases:
             now = database_now(session)
             until = now + dt.timedelta(seconds=self._settings.lease_ttl_s)
             epochs = {row.device: row.epoch for row in found}
-            session.execute(delete(LeaseRow).where(col(LeaseRow.device).in_(wanted)))
-            session.add_all(self._row(name, epochs.get(name, 0) + 1, now, until) for name in wanted)
+            rows = [self._row(name, epochs.get(name, 0) + 1, now, until) for name in wanted]
+            if found:
+                session.connection().execute(_GONE, {"names": wanted})
+            session.connection().execute(_TAKEN, rows)
         self.taken_over = frozenset(row.device for row in found if row.owner != self._owner.owner)
         return None
 
-    def _row(self, name: str, epoch: int, now: dt.datetime, until: dt.datetime) -> LeaseRow:
-        return LeaseRow(
-            device=name,
-            owner=self._owner.owner,
-            epoch=epoch,
-            host=self._owner.host,
-            boot_id=self._owner.boot_id,
-            pid_namespace=self._owner.pid_namespace,
-            pid=self._owner.pid,
-            pid_start=self._owner.pid_start,
-            purpose=self._purpose,
-            counter=0,
-            since=now,
-            until=until,
-        )
+    def _row(
+        self, name: str, epoch: int, now: dt.datetime, until: dt.datetime
+    ) -> dict[str, object]:
+        return {
+            "device": name,
+            **asdict(self._owner),
+            "epoch": epoch,
+            "purpose": self._purpose,
+            "counter": 0,
+            "since": now,
+            "until": until,
+        }
 
     def _dead(self, row: LeaseRow, watched: dict[str, _Watched]) -> bool:
         """Say whether the holder is provably gone, or has let its counter stand still too long."""
@@ -180,15 +193,9 @@ class Leases:
         before = self._clock.boottime_s()
         with writing(self._engine) as session:
             until = database_now(session) + dt.timedelta(seconds=self._settings.lease_ttl_s)
-            result = session.execute(
-                update(LeaseRow)
-                .where(
-                    col(LeaseRow.owner) == self._owner.owner,
-                    col(LeaseRow.device).in_(self._devices),
-                )
-                .values(counter=LeaseRow.counter + 1, until=until)
-            )
-            if result.rowcount != len(self._devices):  # type: ignore[attr-defined]
+            where = {"whose": self._owner.owner, "names": self._devices, "new_until": until}
+            result = session.connection().execute(_RENEWED, where)
+            if result.rowcount != len(self._devices):
                 raise LeaseLostError("lease", "another worker has taken over", "")
         if before > self._deadline_s:
             # we slept past our own deadline: somebody may have read the counter as dead meanwhile
@@ -217,11 +224,8 @@ class Leases:
             return
         try:
             with writing(self._engine) as session:
-                session.execute(
-                    delete(LeaseRow).where(
-                        col(LeaseRow.owner) == self._owner.owner, col(LeaseRow.device).in_(devices)
-                    )
-                )
+                where = {"whose": self._owner.owner, "names": devices}
+                session.connection().execute(_RELEASED, where)
         except BandmasterError:
             return  # what is left dies with this process: others see that it is gone
 

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlmodel import Session
-
 from device_templates import AccessSession, ReplyAttribute
 from device_templates import platform as find_platform
 from inventory import UNKNOWN_RATE, Device, DeviceProblem, Rate
 from workflows import CoaReply, Crew, PlanItem, SessionPart
 
-from .journal import keep_story, note
+from .journal import keep_story, line
 from .office import Office
 
 Ending = Literal["settled", "no session", "exception", "unreachable"]
@@ -71,22 +69,18 @@ def drive_sessions(
     seen = _read(crew, asked)
     for task in asked:
         endings[task.change_id] = _after(task, replies[task.change_id], seen[task.change_id])
-
-    def write(session: Session) -> None:
-        for task in tasks:
-            live = endings[task.change_id]
-            note(
-                session,
-                set_id,
-                "session",
-                task.part.device,
-                change=task.change_id,
-                ending=live.ending,
-                text=live.text,
-                rate=str(live.rate),
-            )
-
-    keep_story(office.engine, write)
+    lines = [
+        line(
+            "session",
+            task.part.device,
+            change=task.change_id,
+            ending=endings[task.change_id].ending,
+            text=endings[task.change_id].text,
+            rate=str(endings[task.change_id].rate),
+        )
+        for task in tasks
+    ]
+    keep_story(office.engine, set_id, lines)
     _tell(office, tasks, endings)
     return endings
 
@@ -174,24 +168,20 @@ def _drive_login(
 
 def _note_replies(office: Office, set_id: str, said: list[Said]) -> None:
     """Write down what was sent and answered, and begin a new page."""
-
-    def write(store: Session) -> None:
-        for task, session, reply in said:
-            note(
-                store,
-                set_id,
-                "coa",
-                task.part.device,
-                change=task.change_id,
-                acct_session_id=session.acct_session_id,
-                action="disconnect" if task.gone else "coa",
-                answer=reply.kind,
-                error_cause=reply.error_cause,
-            )
-
-    if said:
-        keep_story(office.engine, write)
-        said.clear()
+    lines = [
+        line(
+            "coa",
+            task.part.device,
+            change=task.change_id,
+            acct_session_id=session.acct_session_id,
+            action="disconnect" if task.gone else "coa",
+            answer=reply.kind,
+            error_cause=reply.error_cause,
+        )
+        for task, session, reply in said
+    ]
+    keep_story(office.engine, set_id, lines)
+    said.clear()
 
 
 def _at_goal(task: LiveTask, sessions: tuple[AccessSession, ...]) -> bool:

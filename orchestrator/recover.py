@@ -6,19 +6,36 @@ import datetime as dt
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from sqlmodel import Session, col, select
+from sqlalchemy import Table, bindparam, func, select
+from sqlmodel import Session
 
 from inventory import BandmasterError, DatabaseProblem
 
 from .coordinator import devices_of
 from .database import database_now, reading, writing
 from .exceptions import list_open
-from .journal import OPEN_STATES, bump_epoch, find_verdict, list_open_sets, load_set, short
+from .journal import (
+    bump_epoch,
+    find_verdict,
+    list_changes,
+    list_open_changes,
+    list_open_sets,
+    load_set,
+    short,
+)
 from .office import Office
 from .outcome import Ending, ItemOutcome, Outcome
-from .rows import ChangeRow
+from .rows import ChangeRow, ParticipantRow
 from .settle import ensure_decided, settle
 
+_CHANGE: Table = ChangeRow.__table__  # type: ignore[attr-defined]
+_PART: Table = ParticipantRow.__table__  # type: ignore[attr-defined]
+_APPLIED = select(_CHANGE.c.applied_at, _CHANGE.c.state).where(
+    _CHANGE.c.set_id == bindparam("of_set")
+)
+_LOGINS = select(func.count()).where(
+    _PART.c.set_id == bindparam("of_set"), _PART.c.role == "session"
+)
 CRASHED = {"*": "its worker died before the decision"}
 
 
@@ -43,11 +60,10 @@ def recover(
     """
     office.check_store()
     with reading(office.engine) as session:
-        set_ids = [
-            set_id
-            for set_id in list_open_sets(session)
-            if not service_ids or service_ids & _services(session, set_id)
-        ]
+        set_ids = list_open_sets(session)
+        if service_ids:
+            wanted = {change.set_id for change in list_open_changes(session, service_ids)}
+            set_ids = tuple(set_id for set_id in set_ids if set_id in wanted)
     skipped: list[str] = []
     waiting: list[str] = []
     done: list[str] = []
@@ -74,15 +90,16 @@ def recover_set(office: Office, set_id: str, *, wait_settle: bool) -> float:
     With `wait_settle` what nobody has driven yet is driven first, because timers run on devices;
     then the settle time is waited out and the set is closed.
     """
-    if wait_settle and _settle_left(office, set_id) > 0:
-        if not _is_applied(office, set_id):
-            left_s = _drive_once(office, set_id)
-            if not _is_applied(office, set_id):
-                return left_s
-        left_s = _settle_left(office, set_id)
-        if left_s > 0:
-            office.tell("settle", f"waiting {left_s:.0f} s for logins that began before")
-            office.clock.sleep(left_s)
+    applied, left_s = _waits(office, set_id) if wait_settle else (True, 0.0)
+    if left_s > 0 and not applied:
+        left_s = _drive_once(office, set_id)
+        applied, after_s = _waits(office, set_id)
+        if not applied:
+            return left_s
+        left_s = after_s
+    if left_s > 0:
+        office.tell("settle", f"waiting {left_s:.0f} s for logins that began before")
+        office.clock.sleep(left_s)
     return _drive_once(office, set_id)
 
 
@@ -102,53 +119,43 @@ def _drive_once(office: Office, set_id: str) -> float:
             bump_epoch(session, set_id)
         with reading(office.engine) as session:
             verdict = find_verdict(session, set_id)
+            _, left_s = _settle_left(office, session, set_id)
         if not verdict:
             verdict = ensure_decided(office, set_id, CRASHED)
+            _, left_s = _waits(office, set_id)
         office.tell(short(set_id, "s"), f"decision was {verdict}: driving every participant there")
-        left_s = _settle_left(office, set_id)
         settle(office, crew, set_id, devices, known={}, closing=left_s <= 0)
     return left_s
 
 
-def _is_applied(office: Office, set_id: str) -> bool:
+def _waits(office: Office, set_id: str) -> tuple[bool, float]:
     with reading(office.engine) as session:
-        return any(change.applied_at for change in load_set(session, set_id).changes)
+        return _settle_left(office, session, set_id)
 
 
-def _settle_left(office: Office, set_id: str) -> float:
-    """Seconds until every login that could have read old rows has ended (W11)."""
-    with reading(office.engine) as session:
-        opened = load_set(session, set_id)
-        if not any(item.session for item in opened.items.values()):
-            return 0.0
-        applied = [change.applied_at for change in opened.changes if change.applied_at]
-        live = [change for change in opened.changes if change.state in ("COMMITTED", "REVERSED")]
-        if not live:
-            return 0.0
-        if not applied:
-            return float(office.settings.settle_s)
-        over = max(applied) + dt.timedelta(seconds=office.settings.settle_s)
-        left_s = max(0.0, (over - database_now(session)).total_seconds())
-        # never longer, though the clock was set back since: the time of applying follows it
-        return min(left_s, float(office.settings.settle_s))
-
-
-def _services(session: Session, set_id: str) -> set[str]:
-    return set(
-        session.exec(
-            select(ChangeRow.service_id).where(
-                col(ChangeRow.set_id) == set_id, col(ChangeRow.state).in_(OPEN_STATES)
-            )
-        )
-    )
+def _settle_left(office: Office, session: Session, set_id: str) -> tuple[bool, float]:
+    """Say whether a set is applied, and the seconds until all logins with old rows end (W11)."""
+    connection, where = session.connection(), {"of_set": set_id}
+    changes = connection.execute(_APPLIED, where).all()
+    applied = [change.applied_at for change in changes if change.applied_at]
+    if not any(change.state in ("COMMITTED", "REVERSED") for change in changes):
+        return bool(applied), 0.0
+    if not connection.execute(_LOGINS, where).scalar_one():
+        return bool(applied), 0.0
+    if not applied:
+        return False, float(office.settings.settle_s)
+    over = max(applied) + dt.timedelta(seconds=office.settings.settle_s)
+    left_s = max(0.0, (over - database_now(session)).total_seconds())
+    # never longer, though the clock was set back since: the time of applying follows it
+    return True, min(left_s, float(office.settings.settle_s))
 
 
 def outcomes(session: Session, set_id: str) -> tuple[ItemOutcome, ...]:
     """Return what became of each service of a set, as the journal says."""
-    opened = load_set(session, set_id)
-    opens = list_open(session, change_ids=tuple(change.change_id for change in opened.changes))
+    changes = list_changes(session, set_id)
+    opens = list_open(session, change_ids=tuple(change.change_id for change in changes))
     found = []
-    for change in opened.changes:
+    for change in changes:
         mine = tuple(row.exception_id for row in opens if row.change_id == change.change_id)
         found.append(
             ItemOutcome(

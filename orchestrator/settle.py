@@ -6,9 +6,9 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from inventory import DatabaseProblem, Device, password_refs
 from workflows import Crew, Goal, Observation
@@ -21,6 +21,7 @@ from .journal import (
     OpenSet,
     bump_epoch,
     find_verdict,
+    line,
     load_set,
     move,
     note,
@@ -34,6 +35,20 @@ DECISION_TRIES = 3
 SETTLED = ("settled", "no session")  # ends of a live session that ask for nothing more
 # both pass by themselves: nothing is claimed about such a device, a later pass reads it
 PASSING = ("unreachable", "foreign confirm")
+_PART: Table = ParticipantRow.__table__  # type: ignore[attr-defined]
+_EXCEPTION: Table = ExceptionRow.__table__  # type: ignore[attr-defined]
+_NAMED = _PART.c.name.in_(bindparam("names", expanding=True))
+_OF_SET = _PART.c.set_id == bindparam("of_set")
+_ARRIVED = (
+    update(_PART)
+    .where(_OF_SET, _PART.c.name == bindparam("at_name"), _PART.c.at_goal_since.is_(None))
+    .values(at_goal_since=bindparam("since"))
+)
+_SETTLED = update(_PART).where(_OF_SET, _NAMED).values(settled=True, at_goal_since=bindparam("now"))
+_SINCE = select(_PART.c.at_goal_since).where(_OF_SET, _NAMED)
+_DOUBTED = select(_EXCEPTION.c.change_id, _EXCEPTION.c.participant).where(
+    _EXCEPTION.c.set_id == bindparam("of_set"), _EXCEPTION.c.resolved_at.is_(None)
+)
 # which way a change's outcome points once it is closed: only a person's "retry" drives it again
 STANDS = {"done": "COMMITTED", "aborted": "ABORTED", "reversed": "REVERSED"}
 
@@ -59,7 +74,7 @@ def _decided(office: Office, set_id: str, refusals: Mapping[str, str]) -> str:
         with writing(office.engine) as session:
             if not find_verdict(session, set_id):
                 abort_set(session, load_set(session, set_id), refusals)
-                note(session, set_id, "decision", verdict="ABORT", reasons=dict(refusals))
+                note(session, set_id, line("decision", verdict="ABORT", reasons=dict(refusals)))
     except IntegrityError:
         pass  # the COMMIT has landed after all: what is durable is read below
     with reading(office.engine) as session:
@@ -139,7 +154,8 @@ def settle(
             why = "; ".join(sorted(set(refused.values())))
             passwords = take_passwords(office, session, found.opened)
             events = reverse_changes(session, found.opened, tuple(refused), why, passwords)
-            note(session, set_id, "reversal", seq=events[-1].seq, changes=sorted(refused), why=why)
+            told = line("reversal", seq=events[-1].seq, changes=sorted(refused), why=why)
+            note(session, set_id, told)
         office.tell("decision", f"reversed for {len(refused)}: {why}")
         # logins that have read the rows of the change may still be under way (W11)
         closing = closing and not any(found.opened.items[name].session for name in refused)
@@ -225,26 +241,18 @@ def _write_down(office: Office, found: _Pass, *, closing: bool) -> None:
 
 def _open_exceptions(session: Session, set_id: str) -> frozenset[tuple[str, str]]:
     """Return the (change_id, participant) of the set's open exceptions: mostly there are none."""
-    rows = session.exec(
-        select(ExceptionRow.change_id, ExceptionRow.participant).where(
-            col(ExceptionRow.set_id) == set_id, col(ExceptionRow.resolved_at).is_(None)
-        )
-    )
+    rows = session.connection().execute(_DOUBTED, {"of_set": set_id})
     return frozenset((change_id, participant) for change_id, participant in rows)
 
 
 def _mark_arrivals(session: Session, found: _Pass, now: dt.datetime) -> None:
-    for (name, goal), ended in found.devices.items():
-        if isinstance(ended, Arrived):
-            session.execute(
-                update(ParticipantRow)
-                .where(
-                    col(ParticipantRow.set_id) == found.opened.set_id,
-                    col(ParticipantRow.name) == name,
-                    col(ParticipantRow.at_goal_since).is_(None),
-                )
-                .values(at_goal_since=(ended.at or now) if goal == "NEW" else None)
-            )
+    rows = [
+        {"of_set": found.opened.set_id, "at_name": name, "since": ended.at or now}
+        for (name, goal), ended in found.devices.items()
+        if isinstance(ended, Arrived) and goal == "NEW"
+    ]
+    if rows:
+        session.connection().execute(_ARRIVED, rows)
 
 
 def _excuse(
@@ -281,15 +289,9 @@ def _settle_sessions(session: Session, found: _Pass, now: dt.datetime) -> None:
         for change_id, live in found.sessions.items()
         if live.ending in SETTLED
     ]
-    if not names:
-        return
-    session.execute(
-        update(ParticipantRow)
-        .where(
-            col(ParticipantRow.set_id) == found.opened.set_id, col(ParticipantRow.name).in_(names)
-        )
-        .values(settled=True, at_goal_since=now)
-    )
+    if names:
+        where = {"of_set": found.opened.set_id, "names": names, "now": now}
+        session.connection().execute(_SETTLED, where)
 
 
 def _mark_applied(
@@ -308,7 +310,7 @@ def _close(
 ) -> None:
     """Claim the goal that was read, if the decision is still the one the pass began with (W9)."""
     outcome = {"COMMITTED": "done", "ABORTED": "aborted", "REVERSED": "reversed"}[change.state]
-    if change.state == "COMMITTED" and not excused:
+    if change.state == "COMMITTED" and not excused and opened.items[change.change_id].gives_more():
         shift_effect(session, opened, change, _verified_at(session, opened, change) or now)
     move(
         session,
@@ -319,17 +321,14 @@ def _close(
         outcome=outcome,
         closed_at=now,
     )
-    note(session, opened.set_id, "closed", change=change.change_id, goal=_goal(change))
+    closed = line("closed", change=change.change_id, goal=_goal(change))
+    note(session, opened.set_id, closed, now=now)
 
 
 def _verified_at(session: Session, opened: OpenSet, change: ChangeRow) -> dt.datetime | None:
     """Return when the last participant of the change was first read at its goal (D4)."""
     names = [name for name, h in opened.handles.items() if h.subset({change.service_id}).items]
-    rows = session.exec(
-        select(ParticipantRow.at_goal_since).where(
-            col(ParticipantRow.set_id) == opened.set_id,
-            col(ParticipantRow.name).in_([*names, session_name(change.change_id)]),
-        )
-    )
-    times = [at for at in rows if at is not None]
+    where = {"of_set": opened.set_id, "names": [*names, session_name(change.change_id)]}
+    found = session.connection().execute(_SINCE, where).scalars()
+    times = [at for at in found if at is not None]
     return max(times) if times else None
