@@ -59,8 +59,11 @@ class Judge:
     decisions: dict[str, str] = field(default_factory=dict)
     ledger: list[tuple[int, bytes]] = field(default_factory=list)
     events: list[Any] = field(default_factory=list)
+    folded: tuple[int, dict[str, Fold]] = (-1, {})  # as of so many events
     recorder: Any = None  # trace.Recorder, where a trace is wanted
     look: Any = None
+    known: dict[tuple[object, ...], list[Any]] = field(default_factory=dict)  # answers of a version
+    version: int = -1
 
     def begin(self) -> None:
         """Watch from now on."""
@@ -87,8 +90,13 @@ class Judge:
         self.world.scheduler.tell("JUDGE", f"{promise}: {text}")
 
     def _rows(self, query: str, *values: object) -> list[Any]:
-        found: list[Any] = self.look.execute(query, values).fetchall()
-        return found
+        version = self.world.store.version
+        if version != self.version:
+            self.version, self.known = version, {}
+        key = (query, *values)
+        if key not in self.known:
+            self.known[key] = self.look.execute(query, values).fetchall()
+        return self.known[key]
 
     # --- after each landed COMMIT
 
@@ -156,6 +164,11 @@ class Judge:
 
     def folds(self) -> dict[str, Fold]:
         """Every service as the ledger has it."""
+        if self.folded[0] != len(self.events):
+            self.folded = (len(self.events), self._fold())
+        return self.folded[1]
+
+    def _fold(self) -> dict[str, Fold]:
         taken = {e["reverses_event_id"] for e in self.events if e["reverses_event_id"]}
         folds = {service_id: Fold() for service_id in self.world.place.ids()}
         for row in self.events:

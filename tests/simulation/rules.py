@@ -29,7 +29,7 @@ def ledger_apart(put: Put) -> None:
 
     def later(_session: Session, events: Sequence[Any], now: Any) -> Any:
         held.append((events, now))
-        return (mock.Mock(seq=0),)
+        return (mock.Mock(seq=0, recorded_at=now),)
 
     def commit(trial: Any, seen: Any) -> None:
         commit_real(trial, seen)
@@ -77,9 +77,9 @@ def trust_ok(put: Put) -> None:
         last = crew.__dict__.setdefault("last", {})
         believed = crew.__dict__.pop("believed", set()) & last.keys() & left.keys()
         others = {name: task for name, task in left.items() if name not in believed}
-        found = look_real(office, crew, set_id, others, seen)
+        found, at = look_real(office, crew, set_id, others, seen)
         last.update(seen | found)
-        return found | {name: _as_told(last[name]) for name in believed}
+        return found | {name: _as_told(last[name]) for name in believed}, at
 
     put(Crew, "verb", verb)
     put(drive, "_look", look)

@@ -449,9 +449,11 @@ def theatre() -> Iterator[Theatre]:
     """The simulated ports are in place while this lasts; garbage is collected between runs."""
     with installed() as stage:
         gc.disable()
+        gc.freeze()  # what is there by now is no garbage: it need not be looked through each time
         try:
             yield Theatre(stage)
         finally:
+            gc.unfreeze()
             gc.enable()
 
 

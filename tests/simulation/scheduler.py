@@ -9,10 +9,11 @@ from __future__ import annotations
 import datetime as dt
 import heapq
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 START = dt.datetime(2027, 3, 10, 11, 0, tzinfo=dt.UTC)  # the simulated database's clock at 0 s
 STEP_LIMIT = 60_000  # turns and edges of one run: what needs more hangs
@@ -26,6 +27,43 @@ class Killed(BaseException):
 
 class Hung(Exception):
     """Nobody can go on, or nobody comes to an end."""
+
+
+def _closed() -> threading.Lock:
+    """Return a gate that whoever is let through closes behind itself."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+class Hand:
+    """A thread that does the work of one worker after another: a new one each time costs more."""
+
+    idle: ClassVar[list[Hand]] = []
+
+    def __init__(self) -> None:
+        self._work: Event = lambda: None
+        self._wanted = _closed()
+        threading.Thread(target=self._always, daemon=True).start()
+
+    @classmethod
+    def lend(cls) -> Hand:
+        """Return a thread that has nothing to do."""
+        return cls.idle.pop() if cls.idle else cls()
+
+    def begin(self, work: Event) -> None:
+        """Let it do this, and be idle again."""
+        self._work = work
+        self._wanted.release()
+
+    def _always(self) -> None:
+        while True:
+            self._wanted.acquire()
+            self._work()
+            self.idle.append(self)
+
+
+os.register_at_fork(after_in_child=Hand.idle.clear)  # threads stay with the parent
 
 
 @dataclass(slots=True, eq=False)
@@ -53,16 +91,16 @@ class Worker:
         self.eager = False  # it slept or waited: it goes on as soon as it can
         self._scheduler = scheduler
         self._body = body
-        self._turn = threading.Semaphore(0)
-        self._thread: threading.Thread | None = None
+        self._turn = _closed()
+        self._begun = False
 
     def give_turn(self) -> None:
         """Let it run until it gives the turn back."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-            self._thread.start()
-        else:
+        if self._begun:
             self._turn.release()
+        else:
+            self._begun = True
+            Hand.lend().begin(self.run)
 
     def take_turn(self) -> None:
         """Wait for the turn; raises Killed where there will be no other."""
@@ -70,7 +108,8 @@ class Worker:
         if not self.process.alive:
             raise Killed
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Do its work to the end, however that comes."""
         try:
             if self.process.alive:
                 self._body()
@@ -79,7 +118,7 @@ class Worker:
         except BaseException as error:  # noqa: BLE001 - told to whoever judges the run
             self.error = error
         self.done = True
-        self._scheduler.back.release()
+        self._scheduler.hand_on(self)
 
     def ready(self, now_s: float) -> bool:
         """Say whether it could run now."""
@@ -99,7 +138,6 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self.back = threading.Semaphore(0)
         self.current: Worker | None = None
         self.edges = 0
         self.counts: dict[str, int] = {}
@@ -110,6 +148,9 @@ class Scheduler:
         self._order = itertools.count()
         self._steps = 0
         self._slice = 0
+        self._until: Callable[[], bool] = lambda: True
+        self._back = _closed()
+        self._hung: Hung | None = None
         self.quantum = 1_000_000  # edges a worker may pass while others could run
 
     # --- time
@@ -200,8 +241,40 @@ class Scheduler:
         return until()
 
     def _switch(self, worker: Worker) -> None:
-        self.back.release()
-        worker.take_turn()
+        if self.hand_on(worker):
+            self.alive()
+        else:
+            worker.take_turn()
+
+    def hand_on(self, worker: Worker) -> bool:
+        """End this worker's turn and begin the next one's; says whether that is its own again.
+
+        The next one is chosen by whoever gives the turn away: a thread less to wake each time.
+        """
+        self.current = None
+        if worker.done:
+            self._workers.remove(worker)
+            if isinstance(worker.error, Hung):
+                self._hung = worker.error
+        chosen = None if self._hung else self._choose()
+        if chosen is None:
+            self._back.release()
+        elif chosen is not worker:
+            chosen.give_turn()
+        return chosen is worker
+
+    def _choose(self) -> Worker | None:
+        """Return whose turn it is, None where whoever judges is to go on."""
+        try:
+            if self._until():
+                return None
+            self._step()
+            self.current = worker = self._pick()
+        except Hung as hung:
+            self._hung = hung
+            return None
+        self._slice = 0
+        return worker
 
     def _step(self) -> None:
         self._steps += 1
@@ -223,17 +296,13 @@ class Scheduler:
 
     def run(self, until: Callable[[], bool]) -> None:
         """Give turns until something is true. Called by whoever judges, not by a worker."""
-        while not until():
-            self._step()
-            worker = self._pick()
-            self.current, self._slice = worker, 0
+        self._until, self._hung = until, None
+        worker = self._choose()
+        if worker is not None:
             worker.give_turn()
-            self.back.acquire()
-            self.current = None
-            if worker.done:
-                self._workers.remove(worker)
-                if isinstance(worker.error, Hung):
-                    raise worker.error
+            self._back.acquire()
+        if self._hung is not None:
+            raise self._hung
 
     def _pick(self) -> Worker:
         while True:

@@ -15,6 +15,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ STATEMENT_S, COMMIT_S = 0.001, 0.004
 BUSY_S = 10.0
 LOCK_S = 2.0  # how long a row's lock is waited for
 Statement = tuple[str, Any, bool]
-QUIET = ("PRAGMA", "BEGIN ")  # not edges of their own: a transaction begins with what it does
+WRITES = ("INSERT", "UPDATE", "DELETE")
+UNJUDGED = {"lease", "journal_step", "audit"}  # no promise is about their rows
 
 
 class Store:
@@ -47,6 +49,7 @@ class Store:
         self.statement_fault = ""
         self.late_s = 0.0
         self.committed: Callable[[], None] = lambda: None
+        self.version = 0  # goes up with each COMMIT that has changed what is judged
         self.killed: Callable[[Process], None] = lambda _process: None
         self.ghosts: list[Ghost] = []
         self.connections: list[Connection] = []
@@ -112,7 +115,13 @@ class Store:
                     for statement, parameters, many in ghost.statements:
                         (way.executemany if many else way.execute)(statement, parameters)
                     way.execute("COMMIT")
-                self.committed()
+                self.landed(ghost.statements)
+
+    def landed(self, statements: Iterable[Statement]) -> None:
+        """A COMMIT has landed: whoever judges looks, unless it wrote nothing that is judged."""
+        if any(table_of(text) not in UNJUDGED for text, _, _ in statements):
+            self.version += 1
+            self.committed()
 
     def image(self) -> bytes:
         """The file's bytes, with everything that was committed."""
@@ -139,19 +148,28 @@ class Ghost:
     locks: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        self.locks = frozenset(filter(None, (lock_of(text) for text, _, _ in self.statements)))
+        self.locks = frozenset().union(*(locks_of(*statement) for statement in self.statements))
 
 
-def lock_of(statement: str) -> str:
-    """Return the table whose rows a statement locks against others like it, "" for none."""
+def locks_of(statement: str, parameters: Any, many: bool) -> frozenset[str]:
+    """Return what a statement locks against others like it: tables mostly, as that is coarser."""
+    table = table_of(statement)
+    if table == "lease":
+        # rows of other devices or other owners; two inserts meet on the device
+        rows = (parameters if many else [parameters]) if statement.startswith("INSERT") else ()
+        return frozenset(f"lease of {row[0]}" for row in rows)
+    if statement.startswith("INSERT") and table not in ("decision", "change", "service_order"):
+        return frozenset()  # no unique key of theirs can meet
+    return frozenset({table} if table else ())
+
+
+@cache
+def table_of(statement: str) -> str:
+    """Return the table that a statement writes, "" for one that does not write."""
+    if not statement.startswith(WRITES):
+        return ""
     words = statement.replace('"', "").split(None, 4)
-    verb = words[0].upper()
-    table = words[1] if verb == "UPDATE" else words[2] if verb in ("INSERT", "DELETE") else ""
-    table = table.partition("(")[0]
-    if verb == "INSERT":
-        # two inserts meet on a unique key: of the decision, and of the one open change
-        return table if table in ("decision", "change", "service_order") else ""
-    return "" if table == "lease" else table  # of other devices or other owners
+    return words[1 if words[0] == "UPDATE" else 2].partition("(")[0].removeprefix("main.")
 
 
 class Cursor(sqlite3.Cursor):
@@ -162,7 +180,7 @@ class Cursor(sqlite3.Cursor):
     def execute(self, statement: str, parameters: Any = ()) -> Cursor:  # type: ignore[override]
         """Execute between two edges."""
         connection = self.connection
-        connection.before(statement)
+        connection.before(statement, parameters, many=False)
         super().execute(statement, parameters)
         connection.note(statement, parameters, many=False)
         connection.after(statement)
@@ -171,8 +189,8 @@ class Cursor(sqlite3.Cursor):
     def executemany(self, statement: str, parameters: Iterable[Any]) -> Cursor:  # type: ignore[override]
         """Execute between two edges."""
         connection = self.connection
-        connection.before(statement)
         parameters = list(parameters)
+        connection.before(statement, parameters, many=True)
         super().executemany(statement, parameters)
         connection.note(statement, parameters, many=True)
         connection.after(statement)
@@ -207,7 +225,7 @@ class Connection(sqlite3.Connection):
 
     # --- statements
 
-    def before(self, statement: str) -> None:
+    def before(self, statement: str, parameters: Any, *, many: bool) -> None:
         """The edge before a statement; raises what the server or the line would."""
         scheduler = self.store.scheduler
         if scheduler is None or scheduler.current is None:
@@ -222,20 +240,18 @@ class Connection(sqlite3.Connection):
         scheduler.edge("sql", statement[:60])
         self._refuse(scheduler)
         if self.store.ghosts:
-            self._wait_for_ghosts(scheduler, statement)
+            self._wait_for_ghosts(scheduler, locks_of(statement, parameters, many))
 
     def note(self, statement: str, parameters: Any, *, many: bool) -> None:
         """Remember what was written: a COMMIT that lands late does it then."""
         if statement.startswith("BEGIN"):
             self.done = []
-        elif statement.startswith(("INSERT", "UPDATE", "DELETE")):
+        elif statement.startswith(WRITES):
             self.done.append((statement, parameters, many))
 
-    def _wait_for_ghosts(self, scheduler: Scheduler, statement: str) -> None:
+    def _wait_for_ghosts(self, scheduler: Scheduler, wanted: frozenset[str]) -> None:
         """Wait for the locks of a transaction whose COMMIT is still on its way."""
-        key = lock_of(statement)
-        store = self.store
-        if key and any(key in ghost.locks for ghost in store.ghosts):
+        if any(wanted & ghost.locks for ghost in self.store.ghosts):
             scheduler.sleep(LOCK_S)
             self._lose(land=False)
             raise sqlite3.OperationalError("canceling statement due to lock timeout")
@@ -294,7 +310,7 @@ class Connection(sqlite3.Connection):
         super().commit()
         if self.store.writer is self:
             self.store.writer = None
-            self.store.committed()
+            self.store.landed(self.done)
             self.store.free()
 
     def _fail(self, fault: str, scheduler: Scheduler) -> None:
