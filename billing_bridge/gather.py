@@ -32,6 +32,7 @@ from .charged import Charged, charged_history
 from .event import LedgerEvent
 from .fold import FoldedService, fold_service
 from .gate_rows import OBSERVATION
+from .gather_bills import bill_facts
 from .gather_usage import cohorts, newest_usage, strays_of_nobody, usage_facts
 from .replay import compare
 from .rules.facts import Accounting, Chain, Doubt, Facts, Observed, ServiceFacts
@@ -122,6 +123,7 @@ def page_facts(
         doubts=tuple(doubts),
         counted_until=base.counted_until,
         cohorts=base.cohorts,
+        bills=bill_facts(session, mine, base.now),
     )
 
 
@@ -180,6 +182,7 @@ def _told(
         charged=charged,
         story=problem,
         event_id=newest.event_id if newest else "",
+        last_seq=newest.seq if newest else 0,
         event_at=newest.recorded_at if newest else None,
         mismatches=() if problem else tuple(compare(service, story)),
         **more,

@@ -12,6 +12,7 @@ from billing_bridge.fold import FoldedService
 from billing_bridge.replay import Mismatch
 from inventory import Account, Rate, Service, SessionOverlap, SessionSigns
 
+from .bill_facts import AccountBills
 from .prices import Prices
 from .usage_facts import Cohort, Stray, UsageFacts
 
@@ -32,6 +33,8 @@ class Limits:
     relative_pct: int = 50  # where a history does not vary at all
     usage_floor_bytes: int = 10_000_000_000
     speed_pct: int = 110
+    bill_floor: int = 20  # major units
+    bill_pct: int = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,7 @@ class ServiceFacts:
     charged: tuple[Charged, ...] = ()
     story: str = ""
     event_id: str = ""
+    last_seq: int = 0
     event_at: dt.datetime | None = None
     mismatches: tuple[Mismatch, ...] = ()
     observed: tuple[Observed, ...] = ()
@@ -122,6 +126,7 @@ class Facts:
     counted_until: dt.datetime | None = None  # until when anybody's usage is counted
     cohorts: Mapping[str, Cohort] = field(default_factory=dict)  # by tier
     strays: tuple[Stray, ...] = ()  # of no service
+    bills: tuple[AccountBills, ...] = ()
     chain: Chain | None = None
     limits: Limits = field(default_factory=Limits)
 

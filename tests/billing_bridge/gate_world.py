@@ -24,11 +24,14 @@ from billing_bridge import (
     judge,
     keep_findings,
     keep_observations,
+    ledger_head,
     missing_facts,
     page_facts,
     rule_numbers,
     service_payload,
 )
+from billing_bridge.invoice_rows import INVOICE
+from billing_bridge.invoice_rows import LINE as INVOICE_LINE
 from billing_bridge.usage_rows import EXCEPTIONS, WINDOWS
 from inventory import Rate, ServiceState, new_id
 from inventory.radius_rows import RADACCT
@@ -239,11 +242,58 @@ class World:
         with Session(self.engine) as session, session.begin():
             session.execute(insert(EXCEPTIONS), [row | more])
 
+    def bill(
+        self, account: str, closes_on: dt.date, *lines: tuple[str, int, int],
+        state: str = "final", credit: int = 0, period: dt.date | None = None,
+    ) -> str:  # fmt: skip
+        """Write a bill in advance with lines (service, whole price, amount); return its id."""
+        invoice_id = new_id()
+        net = sum(amount for _service, _full, amount in lines) + credit
+        final = state != "draft"
+        start = period or closes_on
+        row = {"invoice_id": invoice_id, "run_id": "r", "kind": "invoice", "legal_entity": "isp",
+               "account_id": account, "currency": "EUR", "exponent": 2, "closes_on": closes_on,
+               "open_from": closes_on, "state": "draft", "number": "",
+               "net_minor": net, "tax_minor": 0, "total_minor": net, "known_seq": self.head(),
+               "drafted_at": days(5), "issued_at": None, "event_id": "", "cancels": "",
+               "document": ""}  # fmt: skip
+        until = (start.replace(day=1) + 32 * DAY).replace(day=1)
+        kinds = [("recurring", *line) for line in lines]
+        kinds += [("credit", "", 0, credit)] if credit else []
+        written = [
+            {"invoice_id": invoice_id, "line_no": number, "service_id": service, "kind": kind,
+             "plan_code": "fiber-100", "charge": "service", "price_version_id": str(full),
+             "period_from": start, "period_until": until, "from_date": start,
+             "until_date": until, "numerator": 1, "denominator": 1, "unit": "day",
+             "full_amount_minor": full, "quantity": 0, "amount_minor": amount, "event_ids": "[]",
+             "late": False, "finding_id": ""}
+            for number, (kind, service, full, amount) in enumerate(kinds, start=1)
+        ]  # fmt: skip
+        with Session(self.engine) as session, session.begin():
+            session.execute(insert(INVOICE), [row])
+            session.execute(insert(INVOICE_LINE), written)
+            mine = INVOICE.update().where(INVOICE.c.invoice_id == invoice_id)
+            if final:
+                said = {"state": "final", "number": invoice_id, "issued_at": days(5)}
+                session.execute(mine.values(**said, event_id=new_id(), document="{}"))
+            if state == "void":
+                session.execute(mine.values(state="void"))
+        return invoice_id
+
+    def head(self) -> int:
+        """The newest event's place."""
+        with Session(self.engine) as session:
+            return ledger_head(session).seq
+
     def facts(self, now: dt.datetime = NOW, doubts: Sequence[Doubt] = ()) -> list[Facts]:
         """What is known at a time, with the chain and what belongs to nobody last."""
         with Session(self.engine) as session:
             base = ground(session, now)
-            found = [page_facts(session, base, page, doubts) for page in account_pages(session, 3)]
+            found = []
+            for page in account_pages(session, 3):
+                names = {account.account_id for account in page}
+                mine = [doubt for doubt in doubts if doubt.account_id in names]
+                found.append(page_facts(session, base, page, mine))
             born = sum(bool(each.event_id) for facts in found for each in facts.services)
             return [*found, chain_facts(session, base), missing_facts(session, base, born)]
 
