@@ -154,7 +154,7 @@ def test_a_line_can_be_followed_on_paper() -> None:
 
 
 def test_a_credit_note_names_the_invoice_it_takes_back() -> None:
-    made = document(kind="credit_note", number="7", cancels="2026-000016", cancels_id="i")
+    made = document(kind="credit_note", number="7", cancels="i", cancels_number="2026-000016")
     (page,) = _pdf(made)
     assert "Credit note" in page
     assert "Takes back invoice 2026-000016" in page
