@@ -173,7 +173,8 @@ def _price(plan: Plan, line: InvoiceLine) -> PriceVersion | None:
 
 def _usage(plan: Plan, price: PriceVersion | None, line: InvoiceLine) -> dict[str, Any]:
     """What was included in the part of the period that was charged, and what a block costs."""
-    part = (line.numerator, line.denominator) if line.denominator else (1, 1)
+    # a credit note takes back, so its parts are negative
+    part = (abs(line.numerator), line.denominator) if line.denominator else (1, 1)
     return {
         "counts": plan.allowance_counts,
         "included_bytes": plan.allowance_bytes * part[0] // part[1],

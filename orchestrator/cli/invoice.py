@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import invoice_look, invoice_run
+from . import invoice_look, invoice_paper, invoice_run
 from .options import new_group
 
 
@@ -13,4 +13,5 @@ def add(app: typer.Typer) -> None:
     group = new_group("Invoices and credit notes: drafted, looked at, issued, taken back.")
     invoice_look.add(group)
     invoice_run.add(group)
+    invoice_paper.add(group)
     app.add_typer(group, name="invoice")

@@ -21,7 +21,7 @@ def story_lines(story: Story) -> list[str]:
     """Return the story for people."""
     lines = []
     for part in story.changes[:FULL]:
-        lines += [*_part(part), ""]
+        lines += [*part_lines(part), ""]
     lines += [_short_part(part) for part in story.changes[FULL:]]
     if story.changes[FULL:]:
         lines.append("")
@@ -30,7 +30,7 @@ def story_lines(story: Story) -> list[str]:
         f"change set {short(story.set_id, 's')} of {story.services}, attempt {story.attempt}, "
         + (plan if story.plan_id else "found after a restore")
     )
-    lines += [_step(step, story) for step in story.steps]
+    lines += [step_line(step, story) for step in story.steps]
     for row in story.exceptions:
         name = short(row.exception_id, "x")
         ended = f"{clean(row.resolution)} by {row.resolved_by}" if row.resolved_at else "open"
@@ -42,7 +42,8 @@ def story_lines(story: Story) -> list[str]:
     return lines
 
 
-def _part(part: ChangePart) -> list[str]:
+def part_lines(part: ChangePart) -> list[str]:
+    """Return one change of a story: who asked for what, what was sent, its money and events."""
     ended = paint(part.outcome, _STYLES.get(part.outcome, "bad"))
     name = paint(short(part.change_id, "c"), "bold")
     lines = [
@@ -108,7 +109,8 @@ def _money(part: ChangePart) -> str:
     return f"{lines or 'no line'}; net {net} in {money.period_from} .. {money.period_until}"
 
 
-def _step(step: Step, story: Story) -> str:
+def step_line(step: Step, story: Story) -> str:
+    """Return one line of the journal for people."""
     tell = _TELLERS.get(step.kind, _any)
     who = f"{step.participant}  " if step.participant else ""
     return f"  {_clock(step.at)}  {step.kind:<9}  {who}{clean(tell(step.detail, story))}"

@@ -129,6 +129,7 @@ def _span(since: str, until: str) -> str:
 
 
 def _row(line: Mapping[str, Any], money: _Money) -> Row:
+    measured = "usage" in line or "rate" in line
     details = [one_line(line["text"], 2 * NAME_CHARS)] if line["text"] else []
     if line["service_id"]:
         details.append(f"{one_line(line['service_id'])}, {_span(line['from'], line['until'])}")
@@ -139,8 +140,8 @@ def _row(line: Mapping[str, Any], money: _Money) -> Row:
     if line["kind"] == "correction":
         details.append("Correction: what is owed for this time, less what was billed before")
     if line["late"]:
-        details.append("Late: belongs to a period that was billed before")
-    measured = "usage" in line or "rate" in line
+        more = ", and is priced together with that" if measured else ""
+        details.append(f"Late: belongs to a period that was billed before{more}")
     return Row(
         no=str(line["no"]),
         title=_title(line),
@@ -200,6 +201,8 @@ def _rate(line: Mapping[str, Any], money: _Money) -> list[str]:
 
 def _bytes(count: int) -> str:
     """Return bytes in a decimal unit; where that hides a digit, with all of them."""
+    if count < 0:
+        return f"-{_bytes(-count)}"
     for name, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
         if count >= size:
             short = f"{_decimal(count * 100 // size, 2)} {name}"
