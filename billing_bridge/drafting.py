@@ -23,6 +23,7 @@ from .stored import events_by_service
 from .usage import UsedWindow, used
 
 _DAY = dt.timedelta(days=1)
+_CHUNK = 500
 _LOOK_BACK = dt.timedelta(days=400)  # no line is of a period that began so long before its invoice
 _THINGS: Mapping[str, Thing] = {
     "recurring": "recurring",
@@ -314,14 +315,22 @@ def billed_now(session: Session, wanted: Mapping[str, tuple[Account, dt.date]]) 
     `wanted` gives the account and the account-local date for each service. A service whose
     account has no invoice for this period is left out: nothing was billed or refused yet.
     """
-    accounts = {account.account_id: account for account, _ in wanted.values()}
-    if not accounts:
-        return {}
+    found: dict[str, int] = {}
+    names = sorted(wanted)
+    for place in range(0, len(names), _CHUNK):
+        found |= _billed_now(session, {n: wanted[n] for n in names[place : place + _CHUNK]})
+    return found
+
+
+def _billed_now(session: Session, wanted: Mapping[str, tuple[Account, dt.date]]) -> dict[str, int]:
+    accounts = sorted({account.account_id for account, _ in wanted.values()})
     first = min(date for _, date in wanted.values())
-    past = _past(session, sorted(accounts), first)
-    before = _before(session, dict.fromkeys(accounts, first))
+    past = _past(session, accounts, first)
+    before = _before(session, dict.fromkeys(past, first))
     found: dict[str, int] = {}
     for service_id, (account, date) in wanted.items():
+        if account.account_id not in past:
+            continue
         lines = [
             line.billed
             for line in before.get(service_id, ())
@@ -329,8 +338,8 @@ def billed_now(session: Session, wanted: Mapping[str, tuple[Account, dt.date]]) 
             and line.billed.period.start <= date < line.billed.period.until
         ]
         boundary = period_holding(date, account.cycle_day).start
-        last = past[account.account_id].last if account.account_id in past else {}
-        if lines or any(closed >= boundary for closed in last.values()):
+        last = past[account.account_id].last.values()
+        if lines or any(closed >= boundary for closed in last):
             found[service_id] = sum(line.amount_minor for line in lines)
     return found
 

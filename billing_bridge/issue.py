@@ -77,6 +77,8 @@ def issue(
     in it. Held lines are left out and stay open. `texts` are what people wrote of a credit or a
     charge, by event id. The tax hook is called once for each.
     """
+    if not ready:
+        return ()
     made: list[tuple[Invoice, dict[str, Any]]] = []
     taxes: list[InvoiceTax] = []
     counted = dict(numbers)

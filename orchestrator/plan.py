@@ -13,6 +13,7 @@ from billing_bridge import (
     Charged,
     FoldedService,
     Step,
+    billed_now,
     charged_history,
     find_by_services,
     fold_service,
@@ -80,6 +81,7 @@ class _Known:
     logins: Mapping[str, RadiusLogin]
     passwords: Mapping[str, SecretRef]  # by service_id
     folded: Mapping[str, FoldedService]
+    billed: Mapping[str, int]  # of the period that holds today, where it was billed
     blocked: Mapping[str, BandmasterError]
 
 
@@ -183,10 +185,14 @@ def _know(session: Session, orders: tuple[Order, ...]) -> _Known:
             held = held_by(session, names)
             stops |= {service_id: held} if held is not None else {}
     stops |= blocked_many(session, tuple(service_ids))
+    now = database_now(session)
+    accounts = accounts_many(session, {service.account_id for service in services})
+    paying = {s.service_id: accounts[s.account_id] for s in services}
+    days = {name: (payer, local_date(now, payer.time_zone)) for name, payer in paying.items()}
     return _Known(
-        now=database_now(session),
+        now=now,
         services={service.service_id: service for service in services},
-        accounts=accounts_many(session, {service.account_id for service in services}),
+        accounts=accounts,
         plans={plan.code: plan for plan in list_plans(session)},
         tiers={tier.code: tier for tier in list_tiers(session)},
         devices={device.name: device for device in list_devices(session)},
@@ -196,6 +202,7 @@ def _know(session: Session, orders: tuple[Order, ...]) -> _Known:
             service_id: fold_service(service_id, events.get(service_id, ()))
             for service_id in service_ids
         },
+        billed=billed_now(session, days),
         blocked=stops,
     )
 
@@ -279,7 +286,8 @@ def _design(
     charged = charged_history(folded, known.plans, account.time_zone)
     pinned = _pinned(known, order, after, account.time_zone)
     then = _then(known, order, after, pinned)
-    money = preview(account, known.plans, folded, then, on=view.today)
+    billed = known.billed.get(service.service_id)
+    money = preview(account, known.plans, folded, then, on=view.today, billed_minor=billed)
     delta = _full_price(known, charged_history(then, known.plans, account.time_zone), view.today)
     delta -= _full_price(known, charged, view.today)
     return design(order, view, money, delta, pinned)

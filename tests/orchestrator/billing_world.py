@@ -10,28 +10,36 @@ from typing import Any
 from sqlalchemy import Engine, insert, select
 
 from billing_bridge import (
+    Filters,
+    Found,
     Invoice,
     InvoiceLine,
     LedgerEvent,
     NewEvent,
+    Rollup,
     append,
     find_lines,
     flat_tax,
+    keep_findings,
+    list_findings,
     list_invoices,
+    record_usage,
     service_payload,
 )
 from inventory import Account, Plan, PriceVersion, new_id, rows
 from orchestrator.bills import Bills
-from orchestrator.database import reading, writing
+from orchestrator.database import database_now, reading, writing
+from orchestrator.gate import decide
 from orchestrator.invoicing import FinalOutcome, draft_run, finalise
 from tests.orchestrator.rig import create_schema
 
 VAT = 2000
+MARCH = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 BILLS = Bills(grace_hours=24, backdate_days=90, tax=flat_tax("VAT", VAT))
 
 
-def sold(code: str, price: int, **given: Any) -> Plan:
-    """A plan with one price, from 2020 on."""
+def sold(code: str, price: int, since: dt.date = dt.date(2020, 1, 1), **given: Any) -> Plan:
+    """A plan with one price, from a date on."""
     terms = {
         name: given.pop(name)
         for name in ("block_minor", "cap_minor", "burst_minor")
@@ -40,7 +48,7 @@ def sold(code: str, price: int, **given: Any) -> Plan:
     price_version = PriceVersion(
         price_version_id=f"{code}@1",
         plan_code=code,
-        valid_from=dt.date(2020, 1, 1),
+        valid_from=since,
         amount_minor=price,
         **terms,
     )
@@ -144,6 +152,88 @@ class World:
         """Activate a service that was not known before."""
         self.lines((service_id, account))
         return self.does(service_id, "service.activated", plan, at, account)
+
+    def gives(self, kind: str, amount_minor: int, service_id: str = "") -> LedgerEvent:
+        """Give a credit or charge something, to the account or one of its services."""
+        word = kind.partition(".")[0]
+        event = NewEvent(
+            event_id=new_id(),
+            source="test",
+            idempotency_key=new_id(),
+            type=kind,
+            account_id="A-1",
+            service_id=service_id,
+            actor="anna",
+            reason_code="requested",
+            amount_minor=amount_minor,
+            currency="EUR",
+            exponent=2,
+            payload={f"{word}_id": new_id()},
+        )
+        return self.post([event], MARCH)[0]
+
+    def takes_back(self, event: LedgerEvent) -> LedgerEvent:
+        """Reverse a credit or a charge."""
+        back = NewEvent(
+            event_id=new_id(),
+            source="test",
+            idempotency_key=new_id(),
+            type="event.reversed",
+            account_id=event.account_id,
+            service_id=event.service_id,
+            actor="anna",
+            reason_code="corrected",
+            amount_minor=-event.amount_minor,
+            currency=event.currency,
+            exponent=event.exponent,
+            reverses_event_id=event.event_id,
+        )
+        return self.post([back], MARCH)[0]
+
+    def uses(self, service_id: str, meter: str, on: str, quantity: int, days: int = 1) -> None:
+        """Record usage of some UTC days."""
+        since = dt.datetime.fromisoformat(on).replace(tzinfo=dt.UTC)
+        rollup = Rollup(
+            service_id=service_id,
+            account_id="A-1",
+            meter=meter,  # type: ignore[arg-type]
+            since=since,
+            until=since + dt.timedelta(days=days),
+            quantity=quantity,
+            unit="bit_per_s" if meter == "p95" else "byte",
+            source="snmp" if meter == "p95" else "radius",
+            samples=1,
+            coverage_bp=10_000,
+        )
+        with writing(self.engine) as session:
+            now = database_now(session)
+            posted = record_usage(session, [rollup], now, actor="test", backdate_days=100_000)
+        assert (len(posted.events), posted.exceptions) == (1, 0)
+
+    def holds(self, service_id: str, scope: str = "line") -> str:
+        """Let a finding hold lines; return its id."""
+        accounts = {"A-1", ""}
+        found = Found(
+            rule="R-13" if scope == "run" else "R-12",
+            subject=new_id(),
+            what="something is wrong",
+            since=MARCH,
+            sides=(),
+            command="",
+            scope=scope,  # type: ignore[arg-type]
+            blocks=True,
+            service_id=service_id,
+            account_id="" if scope == "run" else "A-1",
+        )
+        with writing(self.engine) as session:
+            now = database_now(session)
+            keep_findings(session, accounts, [found], seen_at=now, judged={found.rule})
+            (found_row,) = list_findings(session, Filters(), 0)
+            return str(found_row.finding_id)
+
+    def frees(self, finding_id: str) -> None:
+        """Let a finding hold nothing any more."""
+        decide(self.engine, finding_id, "override", actor="anna", reason="agreed", until=None)
 
     def post(self, events: Sequence[NewEvent], at: dt.datetime) -> tuple[LedgerEvent, ...]:
         """Append events as recorded at a time."""

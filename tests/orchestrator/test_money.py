@@ -13,8 +13,10 @@ from inventory import find_account, find_service, list_plans, local_date
 from orchestrator.database import database_now, reading
 from orchestrator.exceptions import list_open
 from orchestrator.imports import import_files
+from orchestrator.invoicing import draft_run, finalise, next_bill
 from orchestrator.restore import after_restore
 from orchestrator.rollback import Undo, plan_rollback
+from tests.orchestrator.billing_world import BILLS, quiet
 from tests.orchestrator.rig import Rig, truth
 from workflows import ChangePlan
 
@@ -112,3 +114,31 @@ def test_what_a_restore_finds_is_priced_as_it_is_charged(rig: Rig, tmp_path: Pat
     with reading(rig.office.engine) as session:
         (row,) = list_open(session)
     assert row.at_stake_minor == 7999 - 4000
+
+
+def test_the_preview_is_what_the_next_invoice_says(rig: Rig) -> None:
+    """Goal: a change plan counts what was really billed (D11). Method: bill, change, bill."""
+    with reading(rig.office.engine) as session:
+        account = find_account(session, find_service(session, ONE).account_id)
+        on = local_date(database_now(session), account.time_zone)
+    engine = rig.office.engine
+    unbilled = rig.plan(rig.order(ONE, "fiber-1000")).items[0].money
+    run = draft_run(engine, BILLS, account.legal_entity, on, "tester", quiet).run
+    assert finalise(engine, BILLS, run.run_id, "tester", quiet, early=True).issued > 0
+    plan = rig.plan(rig.order(ONE, "fiber-1000"))
+    assert plan.items[0].money == unbilled  # the whole period was billed, as was assumed
+    assert rig.apply(plan).exit_code() == 0
+    again = rig.plan(rig.order(ONE, "fiber-100"))
+    for expected in (plan, again):
+        if expected is again:
+            assert rig.apply(again).exit_code() == 0
+        with reading(engine) as session:
+            bills = next_bill(session, BILLS, account, on + dt.timedelta(days=40))
+        money = expected.items[0].money
+        now = [
+            line.amount_minor
+            for bill in bills
+            for line in bill.lines
+            if line.service_id == ONE and line.period_from == money.period_from
+        ]
+        assert sum(now) == money.net_minor
