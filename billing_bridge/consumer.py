@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, literal, select, update
+from sqlalchemy import delete, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from inventory import LedgerBroken
@@ -36,6 +36,23 @@ def read_batch(session: Session, consumer: str, limit: int = 500) -> tuple[Ledge
     _check_still_there(session, consumer, came)
     query = stored_rows().where(EVENTS.c.seq > came.seq).limit(limit)
     return tuple(follow(read_rows(connection, query), came))
+
+
+def begin_at(session: Session, consumer: str, head: Head) -> None:
+    """Make the cursor of a reader that is to see what comes after `head` and nothing before it."""
+    made = insert(CURSORS).values(name=consumer, last_seq=head.seq, last_hash=head.hash)
+    session.connection().execute(made)
+
+
+def position(session: Session, consumer: str) -> int:
+    """Return the seq of the last event that a reader has had, 0 where it has had none."""
+    query = select(CURSORS.c.last_seq).where(CURSORS.c.name == consumer)
+    return session.connection().execute(query).scalar_one_or_none() or 0
+
+
+def forget(session: Session, consumer: str) -> None:
+    """Remove a reader's cursor."""
+    session.connection().execute(delete(CURSORS).where(CURSORS.c.name == consumer))
 
 
 def advance(session: Session, consumer: str, events: Sequence[LedgerEvent]) -> None:

@@ -29,7 +29,7 @@ def export_lines(session: Session, after: Head, limit: int = 0) -> Iterator[str]
         events = tuple(follow(read_rows(session.connection(), query), after))
         if not events:
             return
-        yield from map(_line, events)
+        yield from map(event_line, events)
         given += len(events)
         after = Head(seq=events[-1].seq, hash=events[-1].hash)
 
@@ -44,7 +44,8 @@ def position_of(line: str) -> Head:
     return place
 
 
-def _line(event: LedgerEvent) -> str:
+def event_line(event: LedgerEvent) -> str:
+    """Return an event as one CloudEvents document, without a line's end."""
     return canonical_json(
         {
             "specversion": "1.0",

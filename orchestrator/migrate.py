@@ -16,7 +16,7 @@ from .recover import orphans
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0011"  # the newest revision under migrations/versions
+HEAD = "0012"  # the newest revision under migrations/versions
 _LOCK = 0x62616E64  # any number, the same in every copy of this program
 
 
@@ -28,13 +28,14 @@ def metadata() -> MetaData:
     import billing_bridge.invoice_rows  # noqa: PLC0415
     import billing_bridge.rows  # noqa: PLC0415
     import billing_bridge.usage_rows  # noqa: PLC0415
+    import billing_bridge.webhook_rows  # noqa: PLC0415
     import inventory.radius_rows  # noqa: PLC0415
     import inventory.rows  # noqa: PLC0415
     import orchestrator.rows  # noqa: PLC0415
 
     _ = billing_bridge.rows, inventory.radius_rows, inventory.rows, orchestrator.rows
     _ = billing_bridge.credit_rows, billing_bridge.invoice_rows, billing_bridge.usage_rows
-    _ = billing_bridge.gate_rows
+    _ = billing_bridge.gate_rows, billing_bridge.webhook_rows
     return SQLModel.metadata
 
 

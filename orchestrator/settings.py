@@ -44,6 +44,8 @@ class Settings:
     tax_name: str = ""  # one tax on everything; "" = none
     tax_rate_bp: int = 0  # hundredths of a percent
     tax_hook: str = ""  # "module:function" that says the taxes instead (billing_bridge.TaxHook)
+    webhook_attempts: int = 15  # then a delivery is a dead letter, after a day at most
+    webhook_timeout_s: int = 10
     path: str = ""  # the file these came from; "" = none, all defaults
 
 
@@ -104,7 +106,8 @@ def _check(place: Path, found: dict[str, object]) -> None:
             f"must be a positive multiple of 60, got {revert!r}",
             "A timer of 0 would keep what is sent for good, before the decision.",
         )
-    for name in ("set_max", "workers", "lease_ttl_s", "lease_renew_s", "plan_hours", "retries"):
+    least_one = ("set_max", "workers", "lease_ttl_s", "lease_renew_s", "plan_hours", "retries")
+    for name in (*least_one, "webhook_attempts", "webhook_timeout_s"):
         if found.get(name, 1) == 0:
             raise BadSettings(f"{place}: {name}", "must be at least 1")
 

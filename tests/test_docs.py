@@ -25,6 +25,8 @@ hold, release, ledger tail, ledger anchor, ledger verify, ledger export, ledger 
 lab up, lab down, lab status
 """
 ISSUE_4 = """
+webhook add, webhook list, webhook test, webhook run, webhook dead, webhook retry, webhook pause,
+webhook resume, webhook remove,
 credit issue, credit list, credit approve, credit reject, credit reverse, charge issue,
 billing check, billing findings list, billing findings show, billing ack, billing ignore,
 billing resolve, billing override,
@@ -38,6 +40,9 @@ NO_DATA = {
     "device enroll-key",
     "change cancel",
     "release",
+    "webhook pause",
+    "webhook resume",
+    "webhook remove",
     "lab up",
     "lab down",
     "ledger export",  # JSON lines by nature

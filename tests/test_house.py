@@ -91,6 +91,7 @@ BEHIND_DOORS = {
         "billing_bridge.gate_rows",
         "billing_bridge.rows",
         "billing_bridge.usage_rows",
+        "billing_bridge.webhook_rows",
         "inventory.radius_rows",
         "inventory.rows",
     }

@@ -29,7 +29,20 @@ from .participant import (
     handle_json,
 )
 from .tasks import Crew, CrewSettings, Fence, no_fence
-from .transports import CoaReply, HostKey, SnmpEvidence, enroll, enrolled, scan, send_coa
+from .transports import (
+    CoaReply,
+    HookReply,
+    HookTarget,
+    HookUrl,
+    HostKey,
+    SnmpEvidence,
+    enroll,
+    enrolled,
+    parse_hook_url,
+    scan,
+    send_coa,
+    send_hook,
+)
 
 __all__ = [
     "ENDS",
@@ -44,6 +57,9 @@ __all__ = [
     "Goal",
     "Handle",
     "HandleItem",
+    "HookReply",
+    "HookTarget",
+    "HookUrl",
     "HostKey",
     "ItemSeen",
     "Observation",
@@ -67,8 +83,10 @@ __all__ = [
     "item_from_json",
     "item_json",
     "no_fence",
+    "parse_hook_url",
     "plan_from_json",
     "plan_json",
     "scan",
     "send_coa",
+    "send_hook",
 ]

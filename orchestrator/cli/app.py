@@ -27,6 +27,7 @@ from . import (
     service,
     subscriber,
     usage,
+    webhook,
 )
 from .options import EXIT_CODES, new_group
 from .output import finish, say
@@ -74,6 +75,7 @@ ledger.add(app)
 credit.add(app)
 billing.add(app)
 usage.add(app)
+webhook.add(app)
 find.add(app)
 lab.add(app)
 

@@ -16,18 +16,24 @@ from workflows.participant import Wire, WireContext
 from .hostkeys import HostKey, enroll, enrolled, scan
 from .radius import CoaReply, send_coa
 from .snmp import SnmpEvidence, read_evidence
+from .webhook import HookReply, HookTarget, HookUrl, parse_hook_url, send_hook
 
 __all__ = [
     "CoaReply",
+    "HookReply",
+    "HookTarget",
+    "HookUrl",
     "HostKey",
     "SnmpEvidence",
     "connect",
     "enroll",
     "enrolled",
+    "parse_hook_url",
     "preload",
     "read_evidence",
     "scan",
     "send_coa",
+    "send_hook",
 ]
 
 GROUP = "bandmaster.transports"
