@@ -80,7 +80,7 @@ def main() -> int:
         return bool(judged("pairs at set3", some_pairs("set3", given.pairs_set)).failed)
     failed = False
     if not given.no_edges:
-        failed = bool(judged("single edges", single_edges(every=given.edges)).failed)
+        failed = bool(judged("single edges", single_edges()).failed)
     if not given.edges:
         seeds = itertools.islice(itertools.count(given.first), given.seeds)
         failed = bool(judged("seeds", seeds).failed) or failed

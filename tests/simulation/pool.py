@@ -95,15 +95,11 @@ def all_edges(stage: Theatre, place: str, *, watcher: str = "", order: str = "up
     return sum(seen.edges.values())
 
 
-def single_edges(*, every: bool = False) -> Iterator[Scenario]:
-    """Every place killed once, with recovery afterwards, and with one on another host beside.
-
-    Between two effects (a COMMIT that landed, a request that was executed) nothing outside of the
-    process changes: one edge stands for all of those. `every` cuts at each of them all the same.
-    """
+def single_edges() -> Iterator[Scenario]:
+    """Every edge killed once, with recovery afterwards, and with one on another host beside."""
     with theatre() as stage:
         for name in PLACES:
-            for at in range(1, all_edges(stage, name) + 1) if every else effects(stage, name):
+            for at in range(1, all_edges(stage, name) + 1):
                 for watcher in ("", "elsewhere"):
                     act = Act("any", at, "kill")
                     yield Scenario(seed=1, place=name, order="up", watcher=watcher, acts=(act,))
@@ -120,7 +116,11 @@ def effects(stage: Theatre, place: str, *acts: Act) -> list[int]:
 
 
 def pairs(place: str) -> Iterator[Scenario]:
-    """Every pair of kills at a place: one after each effect, and one after each of what follows."""
+    """Every pair of kills at a place: one after each effect, and one after each of what follows.
+
+    Between two effects (a COMMIT that landed, a request that was executed) nothing outside of the
+    process changes: one edge stands for all of those.
+    """
     with theatre() as stage:
         found = [
             (Act("any", first, "kill"), Act("any", second, "kill"))
