@@ -84,6 +84,23 @@ def invoice_document(
     }
 
 
+def beside_of(document: Mapping[str, Any]) -> Beside:
+    """Return what stood beside an invoice, for the credit note that takes it back."""
+    return Beside(
+        cancels=document["number"],
+        texts={line["no"]: line["text"] for line in document["lines"] if line["text"]},
+        measured={
+            line["no"]: Measured(
+                samples=line["rate"]["samples"],
+                coverage_bp=line["rate"]["coverage_bp"],
+                method=line["rate"]["method"],
+            )
+            for line in document["lines"]
+            if "rate" in line
+        },
+    )
+
+
 def document_text(document: Mapping[str, Any]) -> str:
     """Return the one text of a document, as it is frozen with the invoice."""
     return canonical_json(document)

@@ -22,10 +22,17 @@ from inventory import (
 
 from .bulk import insert_rows
 from .event import NewEvent
-from .invoice_document import Beside, document_text, invoice_document
+from .invoice_document import (
+    Beside,
+    Measured,
+    beside_of,
+    document_text,
+    invoice_document,
+    read_document,
+)
 from .invoice_rows import COUNTER, INVOICE, INVOICE_NAMES, LINE, LINE_NAMES, TAX
 from .invoices import Invoice, InvoiceLine, InvoiceTax, find_lines, find_taxes
-from .ledger import append
+from .ledger import append, find_event
 from .runs import ids_text
 from .tax import TaxHook, TaxLine
 
@@ -91,7 +98,7 @@ def issue(
         account = issuer.accounts[one.invoice.account_id]
         taxed = _taxes(one.invoice.invoice_id, issuer.tax(account, nets))
         taxes += taxed
-        beside = _beside(one.lines, texts or {})
+        beside = _beside(session, one.lines, texts or {})
         made.append(_final(issuer, one, number, taxed, now, beside))
     _write(session, ready, made, taxes)
     for kind, last in counted.items():
@@ -137,7 +144,7 @@ def void(
     last = numbers["credit_note"] + 1
     number = number_text(issuer.seller.code, "credit_note", last)
     ready = Ready(invoice=note, lines=lines)
-    beside = Beside(cancels=invoice.number)
+    beside = beside_of(read_document(invoice.document))
     final, document = _final(issuer, ready, number, taxes, now, beside)
     _write(session, [ready], [(final, document)], taxes)
     connection.execute(
@@ -237,15 +244,24 @@ def _final(
     return final, document
 
 
-def _beside(lines: Sequence[InvoiceLine], texts: Mapping[str, str]) -> Beside:
-    """Return what people wrote of the lines, by line number."""
-    said = {
-        line.line_no: texts[event_id]
-        for line in lines
-        for event_id in line.event_ids[:1]
-        if event_id in texts
-    }
-    return Beside(texts=said)
+def _beside(session: Session, lines: Sequence[InvoiceLine], texts: Mapping[str, str]) -> Beside:
+    """Return what people wrote of the lines and what their rates rest on, by line number."""
+    said: dict[int, str] = {}
+    measured: dict[int, Measured] = {}
+    for line in lines:
+        if line.kind == "burst":
+            measured |= _measured(session, line)
+        elif line.event_ids and line.event_ids[0] in texts:
+            said[line.line_no] = texts[line.event_ids[0]]
+    return Beside(texts=said, measured=measured)
+
+
+def _measured(session: Session, line: InvoiceLine) -> dict[int, Measured]:
+    event = find_event(session, line.event_ids[-1]) if line.event_ids else None
+    if event is None:
+        return {}
+    samples, coverage_bp = (event.payload.get(name, 0) for name in ("samples", "coverage_bp"))
+    return {line.line_no: Measured(samples=samples, coverage_bp=coverage_bp)}
 
 
 def _taxes(invoice_id: str, said: Iterable[TaxLine]) -> tuple[InvoiceTax, ...]:

@@ -13,6 +13,7 @@ from .options import JsonFlag, command
 from .output import data, plain, say, show
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
     from sqlmodel import Session
 
     from billing_bridge import Invoice
@@ -50,19 +51,17 @@ def export(
     The same invoice always gives the same bytes, so a file that is there and says the same is left
     alone; one that says something else is never written over. Drafts of a run are left out.
     """
-    from orchestrator.database import reading
     from orchestrator.printing.files import file_name, keep, open_folder
 
     render = _renderer(form)
     written, same, drafts = [], 0, 0
-    with desk.store() as (_settings, engine), reading(engine) as session:
-        found = _chosen(session, what)
+    with desk.store() as (_settings, engine):
+        found = _chosen(engine, what)
         open_folder(out)
-        for invoice in found:
+        for invoice, document in found:
             if invoice.state == "draft":
                 drafts += 1
                 continue
-            document = _frozen(session, invoice)
             name = file_name(invoice.number, form)
             if keep(out, name, render(document)):
                 written.append(name)
@@ -96,33 +95,44 @@ def _renderer(form: str) -> Callable[[Mapping[str, Any]], bytes]:
     raise WrongUse(f"--format {form}", "is not a format", f"Write one of {', '.join(FORMATS)}.")
 
 
-def _chosen(session: Session, what: str) -> Iterator[Invoice]:
+def _chosen(engine: Engine, what: str) -> Iterator[tuple[Invoice, dict[str, Any]]]:
     """Return the invoice, or those of the run one after the other; Refused for a draft alone."""
     from billing_bridge import find_invoice
     from inventory import Refused
+    from orchestrator.database import reading
 
     from .ids import resolve_invoice
 
-    letter, found = resolve_invoice(session, "ir", what)
-    if letter == "r":
-        return _of_run(session, found)
-    invoice = find_invoice(session, found)
-    if invoice.state == "draft":
-        raise Refused(
-            what,
-            "is a draft: nothing of it is frozen yet",
-            "Issue its run first: bandmaster invoice finalise RUN",
-        )
-    return iter((invoice,))
+    with reading(engine) as session:
+        letter, found = resolve_invoice(session, "ir", what)
+        if letter == "r":
+            return _of_run(engine, found)
+        invoice = find_invoice(session, found)
+        if invoice.state == "draft":
+            raise Refused(
+                what,
+                "is a draft: nothing of it is frozen yet",
+                "Issue its run first: bandmaster invoice finalise RUN",
+            )
+        return iter(((invoice, _frozen(session, invoice)),))
 
 
-def _of_run(session: Session, run_id: str) -> Iterator[Invoice]:
+def _of_run(engine: Engine, run_id: str) -> Iterator[tuple[Invoice, dict[str, Any]]]:
+    """Yield a run's invoices; while one is printed the store is not held."""
     from billing_bridge import list_invoices
+    from orchestrator.database import reading
 
     after = ""
-    while batch := list_invoices(session, run_id=run_id, after=after, limit=_BATCH):
+    while True:
+        with reading(engine) as session:
+            batch = [
+                (one, _frozen(session, one) if one.state != "draft" else {})
+                for one in list_invoices(session, run_id=run_id, after=after, limit=_BATCH)
+            ]
+        if not batch:
+            return
         yield from batch
-        after = batch[-1].invoice_id
+        after = batch[-1][0].invoice_id
 
 
 def _frozen(session: Session, invoice: Invoice) -> dict[str, Any]:
