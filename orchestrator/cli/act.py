@@ -35,7 +35,7 @@ class Ways:
 def plan_and_act(make: Callable[[Office], ChangePlan], ways: Ways) -> None:
     """Make a plan, show it, ask, apply it and end with the exit code of what became of it."""
     if not ways.plan_only:
-        refuse_without_person(yes=ways.yes)
+        refuse_without_person(yes=ways.yes, look="Look first with --plan-only")
     progress = Progress()
     with desk.office(progress) as office:
         try:

@@ -7,8 +7,11 @@ import sys
 from .output import say
 
 
-def refuse_without_person(*, yes: bool) -> None:
-    """Raise Refused where nobody can be asked and nobody has agreed beforehand."""
+def refuse_without_person(*, yes: bool, look: str = "Look first") -> None:
+    """Raise Refused where nobody can be asked and nobody has agreed beforehand.
+
+    `look` says how to see beforehand what would be agreed to.
+    """
     if yes or _is_person():
         return
     from inventory import Refused
@@ -16,7 +19,7 @@ def refuse_without_person(*, yes: bool) -> None:
     raise Refused(
         "standard input",
         "is not a terminal, so nobody can be asked, and --yes was not given",
-        "Look first with --plan-only, then add --yes; or run it in a terminal.",
+        f"{look}, then add --yes; or run it in a terminal.",
     )
 
 

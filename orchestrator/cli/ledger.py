@@ -11,7 +11,7 @@ from . import desk
 from .options import JsonFlag, command, new_group
 from .output import data, plain, say, show, table, utc
 
-COLUMNS = ("seq", "recorded", "type", "service", "after it", "change", "by")
+COLUMNS = ("seq", "recorded", "type", "of", "says", "change", "by")
 
 if TYPE_CHECKING:
     from billing_bridge import Head, LedgerEvent
@@ -67,17 +67,25 @@ def tail(
 def _row(event: LedgerEvent) -> tuple[str, ...]:
     from orchestrator.journal import short
 
-    payload = event.payload
-    after = f"{payload.get('plan', '')} {payload.get('state', '')}".strip()
     change = short(event.change_id, "c") if event.change_id else "-"
     return (
         str(event.seq),
         utc(event.recorded_at),
         event.type,
-        event.service_id,
-        after or "-",
+        event.service_id or event.account_id,
+        _said(event) or "-",
         change,
         event.actor,
+    )
+
+
+def _said(event: LedgerEvent) -> str:
+    """Return what a service is after the event, what was metered, or what was issued."""
+    payload = event.payload
+    if event.unit:
+        return f"{payload['meter']} {event.quantity} {event.unit}"
+    return f"{payload.get('plan', '')} {payload.get('state', '')}".strip() or payload.get(
+        "number", ""
     )
 
 
