@@ -79,6 +79,7 @@ def _unposted(session: Session) -> Iterator[Doubt]:
             problem="committed without an event",
             journal="decided COMMIT",
             command="bandmaster ledger verify --deep",
+            waits=False,
         )
 
 
@@ -103,6 +104,7 @@ def _undecided(session: Session) -> Iterator[Doubt]:
             ledger_at=event.recorded_at,
             ledger_ref=event.event_id,
             command="bandmaster ledger verify --deep",
+            waits=False,
         )
 
 
@@ -113,6 +115,7 @@ def _doubt(
     problem: str,
     journal: str,
     command: str,
+    waits: bool = True,
     exception: ExceptionRow | None = None,
 ) -> Doubt:
     item = item_from_json(change.item)
@@ -129,6 +132,7 @@ def _doubt(
         ledger_at=newest.recorded_at if newest else None,
         ledger_ref=newest.event_id if newest else "",
         command=command,
+        waits=waits,
         monthly_minor=_unbilled(change, item, posted=newest is not None),
         currency=item.money.currency,
         exponent=item.money.exponent,

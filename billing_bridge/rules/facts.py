@@ -90,6 +90,7 @@ class Doubt:
     ledger_at: dt.datetime | None
     ledger_ref: str
     command: str
+    waits: bool = True  # it may still settle by itself; what it never can is told at once
     monthly_minor: int = 0
     currency: str = ""
     exponent: int = 0

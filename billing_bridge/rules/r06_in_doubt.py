@@ -19,7 +19,7 @@ def judge(facts: Facts) -> Iterator[Found]:
     """
     zones = {each.account.account_id: each.account for each in facts.services}
     for doubt in facts.doubts:
-        if facts.now - doubt.since < facts.limits.doubt_after:
+        if doubt.waits and facts.now - doubt.since < facts.limits.doubt_after:
             continue
         account = zones.get(doubt.account_id)
         days, whole = 0, 1
