@@ -10,7 +10,7 @@ import time
 
 from benchmarks.measure import Claim, show
 
-SCRIPTS = ("help", "one_change", "bulk", "decision", "ledger_verify", "rating")
+SCRIPTS = ("help", "one_change", "bulk", "decision", "ledger_verify", "rating", "gate")
 
 
 def main() -> int:

@@ -34,7 +34,7 @@ from .fold import FoldedService, fold_service
 from .gate_rows import OBSERVATION
 from .gather_bills import bill_facts
 from .gather_usage import cohorts, newest_usage, strays_of_nobody, usage_facts
-from .replay import compare
+from .replay import differences
 from .rules.facts import Accounting, Chain, Doubt, Facts, Observed, ServiceFacts
 from .rules.prices import Prices
 from .rules.usage_facts import Cohort, UsageFacts
@@ -184,7 +184,7 @@ def _told(
         event_id=newest.event_id if newest else "",
         last_seq=newest.seq if newest else 0,
         event_at=newest.recorded_at if newest else None,
-        mismatches=() if problem else tuple(compare(service, story)),
+        mismatches=() if problem else differences(service, folded),
         **more,
     )
 

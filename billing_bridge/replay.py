@@ -43,7 +43,7 @@ def replay_check(session: Session, services: Iterable[Service]) -> tuple[Mismatc
         seen.update(service.service_id for service in batch)
         stories = events_by_service(session.connection(), [each.service_id for each in batch])
         for service in batch:
-            found += compare(service, stories[service.service_id])
+            found += _compare(service, stories[service.service_id])
     columns = EVENTS.c
     known = session.connection().execute(
         select(columns.service_id).where(columns.service_version == 1).order_by(columns.service_id)
@@ -56,15 +56,19 @@ def replay_check(session: Session, services: Iterable[Service]) -> tuple[Mismatc
     return tuple(found)
 
 
-def compare(service: Service, story: tuple[LedgerEvent, ...]) -> list[Mismatch]:
-    """Return where one service's row differs from the fold of its events."""
+def _compare(service: Service, story: tuple[LedgerEvent, ...]) -> tuple[Mismatch, ...]:
     try:
         folded = fold_service(service.service_id, story)
     except LedgerBroken as error:
-        return [
-            Mismatch(service_id=service.service_id, field="story", ledger=error.problem, table="")
-        ]
-    return [
+        return (
+            Mismatch(service_id=service.service_id, field="story", ledger=error.problem, table=""),
+        )
+    return differences(service, folded)
+
+
+def differences(service: Service, folded: FoldedService) -> tuple[Mismatch, ...]:
+    """Return where one service's row is not what its events make of it."""
+    return tuple(
         Mismatch(
             service_id=service.service_id,
             field=name,
@@ -73,7 +77,7 @@ def compare(service: Service, story: tuple[LedgerEvent, ...]) -> list[Mismatch]:
         )
         for name in _names(folded)
         if getattr(folded, name) != getattr(service, name)
-    ]
+    )
 
 
 def _names(folded: FoldedService) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import typer
 
 from . import desk
 from .options import JsonFlag, command, new_group
-from .output import can_move, data, draw, say, show
+from .output import can_move, clean, data, draw, say, show, utc
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -93,7 +93,7 @@ def list_(
     json: JsonFlag = False,
 ) -> None:
     """List findings, dearest first, with the money of each direction apart."""
-    from billing_bridge import Filters, list_findings, totals
+    from billing_bridge import Filters, last_check, list_findings, totals
     from orchestrator.database import reading
 
     from .finding_text import finding_value, listed
@@ -105,6 +105,7 @@ def list_(
     with desk.store() as (_settings, engine), reading(engine) as session:
         rows = list(list_findings(session, filters, limit))
         sums = () if filters != Filters() else totals(session)
+        checked = last_check(session)
     if json:
         data([finding_value(row) for row in rows])
         return
@@ -112,6 +113,10 @@ def list_(
         show(line)
     if len(rows) == limit:
         say(f"The {limit} dearest. More: --limit 0")
+    if checked is None:
+        say("Nothing has been checked yet: bandmaster billing check")
+    else:
+        say(f"Checked at {utc(checked.ended_at, seconds=False)} by {checked.actor}.")
 
 
 def show_(identifier: Id, json: JsonFlag = False) -> None:
@@ -189,7 +194,7 @@ def _decide(
     if json:
         data(finding_value(row), acted=True)
     else:
-        say(f"{row.rule} {row.subject}: {standing(row)}.")
+        say(f"{row.rule} {clean(row.subject)}: {standing(row)}.")
 
 
 def _named(session: Session, identifier: str) -> str:

@@ -136,7 +136,7 @@ def _brief(instant: dt.datetime | None) -> str:
 def _whose(row: Row[Any]) -> str:
     whose = [f"service {row.service_id}"] if row.service_id else []
     whose += [f"account {row.account_id}"] if row.account_id else []
-    return ", ".join(whose) or row.subject
+    return ", ".join(whose) or clean(row.subject)
 
 
 def _sides(row: Row[Any]) -> list[tuple[str, ...]]:
