@@ -48,7 +48,7 @@ NO_DATA = {
     "ledger export",  # JSON lines by nature
 }
 # as messages name a command: after a colon, in backticks, or where an example begins
-HINT = re.compile(r"(?:: |`|\$ )bandmaster ([a-z]+(?:-[a-z]+)*(?: [a-z]+(?:-[a-z]+)*)?)")
+HINT = re.compile(r"(?:: |`|\$ |\")bandmaster ([a-z]+(?:-[a-z]+)*(?: [a-z]+(?:-[a-z]+)*)?)")
 
 
 def commands() -> dict[str, typer.core.TyperCommand]:

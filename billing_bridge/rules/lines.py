@@ -14,6 +14,11 @@ from .facts import Facts, Observed, ServiceFacts
 READ_AGAIN = "bandmaster recover --after-restore"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return so many of a noun, in words."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def ledger_side(each: ServiceFacts, rate: Rate = UNKNOWN_RATE) -> Side:
     """Return what the ledger says of a service since its newest event."""
     service = each.service

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 
+from inventory import local_date
+
 from .base import Found, Rule, Side
 from .facts import Facts, ServiceFacts
 from .lines import READ_AGAIN, device_side, fresh, ledger_side, since_event
@@ -17,7 +19,8 @@ def judge(facts: Facts) -> Iterator[Found]:
     is known to work. The money is what was charged since: it may have to be given back.
     """
     for each in facts.sound():
-        if each.service.state != "active" or not each.charged or not each.charged[-1].plan_code:
+        today = local_date(facts.now, each.account.time_zone)
+        if each.service.state != "active" or not facts.prices.monthly(each.charged, today):
             continue
         gone = [seen for seen in fresh(each) if not seen.present]
         if gone:

@@ -9,7 +9,7 @@ from inventory import SessionOverlap, local_date
 
 from .base import Found, Rule, Side
 from .facts import Facts, ServiceFacts
-from .lines import ledger_side
+from .lines import counted, ledger_side
 from .money import FREE, Money
 
 
@@ -30,7 +30,7 @@ def judge(facts: Facts) -> Iterator[Found]:
             subject=each.service.service_id,
             service_id=each.service.service_id,
             account_id=each.account.account_id,
-            what=f"online twice at once, {len(twice)} times",
+            what=f"online twice at once: {counted(len(twice), 'overlap')}",
             since=min(overlap.since for overlap in twice),
             sides=(ledger_side(each), *_sides(newest)),
             money=money,

@@ -10,7 +10,7 @@ from inventory import Plan
 
 from .base import Found, Rule, Side
 from .facts import Facts, ServiceFacts
-from .lines import due_rate
+from .lines import counted, due_rate
 from .money import FREE, Money
 
 _KINDS = ("counter", "regressive", "impossible")
@@ -87,12 +87,12 @@ def _odd(each: ServiceFacts) -> Found:
         subject=f"{each.service.service_id} counters",
         service_id=each.service.service_id,
         account_id=each.account.account_id,
-        what=f"{records} readings not counted: {kinds}",
+        what=f"{counted(records, 'reading')} not counted: {kinds}",
         since=min(stray.since for stray in strays),
         sides=(
             Side(
                 who=priced.source,
-                says=f"{records} readings: {kinds}",
+                says=f"{counted(records, 'reading')}: {kinds}",
                 at=max(stray.newest for stray in strays),
                 ref=priced.record_key,
             ),

@@ -9,7 +9,7 @@ from inventory import Plan
 
 from .base import Found, Rule, Side
 from .facts import Facts, ServiceFacts
-from .lines import ledger_side
+from .lines import counted, ledger_side
 from .money import FREE, Money
 from .usage_facts import Fast
 
@@ -32,7 +32,7 @@ def judge(facts: Facts) -> Iterator[Found]:
             subject=each.service.service_id,
             service_id=each.service.service_id,
             account_id=each.account.account_id,
-            what=f"{len(wrong)} windows faster than the line, {_kbps(worst) // 1000} Mbit/s",
+            what=f"{counted(len(wrong), 'window')} faster than the line: {_kbps(worst)} kbit/s",
             since=min(fast.since for fast in wrong),
             sides=(
                 ledger_side(each),

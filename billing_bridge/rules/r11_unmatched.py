@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from .base import Found, Rule, Side
 from .facts import Facts
+from .lines import counted
 from .money import Money
 from .usage_facts import Stray
 
@@ -38,12 +39,12 @@ def _found(stray: Stray, account_id: str) -> Found:
         subject=f"{stray.kind} {stray.source} {name}",
         service_id=stray.service_id,
         account_id=account_id,
-        what=f"{stray.records} records of {name}: {_SAYS[stray.kind]}",
+        what=f"{counted(stray.records, 'record')} of {name}: {_SAYS[stray.kind]}",
         since=stray.since,
         sides=(
             Side(
                 who=stray.source,
-                says=f"{stray.records} records of {name}",
+                says=f"{counted(stray.records, 'record')} of {name}",
                 at=stray.newest,
                 ref=stray.record_key[:_MOST],
             ),

@@ -29,7 +29,7 @@ def listed(rows: Sequence[Row[Any]], sums: Iterable[Total]) -> list[str]:
     """Return findings as a table, then what they come to."""
     if not rows:
         return ["Nothing is wrong."]
-    header = ("id", "rule", "days", "at risk", "a month", "status", "service", "what is wrong")
+    header = ("id", "rule", "days", "at risk", "a month", "status", "whose", "what is wrong")
     lines = table_lines(header, [_row(row) for row in rows])
     return [*lines, "", *_sums(sums)] if sums else lines
 
@@ -42,17 +42,18 @@ def told(row: Row[Any], story: Iterable[Row[Any]]) -> list[str]:
     title = f"{row.rule} {titles.get(row.rule, '')}".strip()
     seen = f"first seen {_brief(row.first_seen)}, last {_brief(row.last_seen)}"
     lines = [
-        f"{paint(short(row.finding_id, 'f'), 'bold')}  {title}: {standing(row)}",
+        f"{paint(short(row.finding_id, 'f'), 'bold')}  {title}",
+        f"  stands    {standing(row)}",
         f"  what      {clean(row.what)}",
         f"  whose     {_whose(row)}",
         f"  since     {_brief(row.since)}, {_days(row)} d; {seen}",
         f"  money     {_money_words(row)}",
         "",
     ]
-    lines += [f"  {line}" for line in table_lines(("", "", "", ""), _sides(row)) if line.strip()]
+    lines += table_lines(("",) * 5, [("", *side) for side in _sides(row)])
     lines += ["", f"  mend it   {clean(row.command)}", ""]
-    acts = [(_brief(act.at), act.act, f"by {act.actor}", act.reason) for act in story]
-    return lines + [f"  {line}" for line in table_lines(("", "", "", ""), acts)]
+    acts = [("", _brief(act.at), act.act, f"by {act.actor}", act.reason) for act in story]
+    return lines + table_lines(("",) * 5, acts)
 
 
 def standing(row: Row[Any]) -> str:
@@ -87,7 +88,7 @@ def _row(row: Row[Any]) -> tuple[str | Painted, ...]:
         _money(row.at_risk_minor, row),
         _money(row.monthly_minor, row),
         Painted(_status(row), style),
-        row.service_id or "-",
+        row.service_id or row.account_id or "-",
         row.what,
     )
 

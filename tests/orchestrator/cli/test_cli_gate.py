@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Column, Engine, MetaData, Table, Text, create_engine, text
 
 from tests.orchestrator.cli.cli_rig import BOTH, ONE, TWO, Noc, StartNoc
 
+COLUMNS = (
+    *("exception_id", "kind", "source", "record_key", "identifier", "service_id", "seen_at"),
+    *("quantity", "unit", "evidence", "amount_minor", "currency", "exponent", "status"),
+    *("decided_by", "reason"),
+)
+EXCEPTIONS = Table("usage_exception", MetaData(), *(Column(name, Text) for name in COLUMNS))
 BY_HAND = [
     "set interfaces ge-0/0/1 unit 1001 family inet policer input UP-100M",
     "set interfaces ge-0/0/1 unit 1001 family inet policer output DOWN-500M",
@@ -91,6 +98,31 @@ def test_wrong_words_are_refused_and_leave_no_trace(dear: Noc) -> None:
         assert said.code == code, said.both
         assert "Traceback" not in said.both
     assert findings(noc) == [row]
+
+
+def test_what_a_meter_calls_a_line_cannot_steer_a_terminal(dear: Noc, database_url: str) -> None:
+    """Goal: a hostile name is shown escaped on every screen. Method: a record that has one."""
+    name = "\x1b[2J\u202e'; rm -rf / #"
+    row = {
+        "exception_id": "x", "kind": "unmatched", "source": "csv", "record_key": name,
+        "identifier": name, "service_id": "", "seen_at": "2026-01-01T00:00:00.000000Z",
+        "quantity": "0", "unit": "byte", "evidence": "{}", "amount_minor": 7, "currency": "EUR",
+        "exponent": 2, "status": "open", "decided_by": "", "reason": "",
+    }  # fmt: skip
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(EXCEPTIONS.insert(), [row])
+    engine.dispose()
+    screens = [dear("billing", "check"), dear("billing", "findings", "list")]
+    (found,) = findings(dear, "--rule", "r-11")
+    screens += [
+        dear("billing", *words, found["finding_id"])
+        for words in (("findings", "show"), ("ack", "--reason", name), ("findings", "show"))
+    ]
+    for said in screens:
+        assert "\\x1b[2J\\u202e" in said.both
+        assert not set(said.both) & {"\x1b", "\u202e"}
+    assert found["command"] == f"bandmaster find {shlex.quote(name)}"
 
 
 def test_a_change_in_doubt_is_found_with_its_price(start_noc: StartNoc, database_url: str) -> None:
