@@ -10,7 +10,10 @@ import time
 
 from benchmarks.measure import Claim, show
 
-SCRIPTS = ("help", "one_change", "bulk", "decision", "ledger_verify", "rating", "gate")
+SCRIPTS = (
+    *("help", "one_change", "bulk", "decision", "ledger_verify", "rating", "gate"),
+    "invoice_run",
+)
 
 
 def main() -> int:
