@@ -23,8 +23,8 @@ from orchestrator.invoicing import draft_run, finalise
 from orchestrator.migrate import upgrade
 
 REACH_S, REACH_MB = 20, 300
-BORN = dt.datetime(2026, 2, 3, 9, tzinfo=dt.UTC)
-MONTHS = (dt.date(2026, 4, 1), dt.date(2026, 5, 1))
+BORN = dt.datetime(2025, 2, 3, 9, tzinfo=dt.UTC)
+MONTHS = (dt.date(2025, 4, 1), dt.date(2025, 5, 1))
 BILLS = Bills(grace_hours=24, backdate_days=90, tax=flat_tax("VAT", 1900))
 _BATCH = 1000
 _CHILD = "import sys; from benchmarks.invoice_run import child; child(*sys.argv[1:])"

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Date, Table
 from sqlalchemy.exc import DBAPIError
 
-from inventory import instant_text
+from inventory import UtcInstant, instant_text
 
 
 def insert_rows(
@@ -24,7 +24,7 @@ def insert_rows(
     if connection.dialect.name == "sqlite":
         holes = ", ".join("?" * len(names))
         statement = f"INSERT INTO {table.name} ({listed}) VALUES ({holes})"  # noqa: S608 - our own
-        given = [tuple(map(_lite, row)) for row in rows]
+        given = list(_lite_rows(table, names, rows))
         if given:
             connection.exec_driver_sql(statement, given)
     else:
@@ -55,10 +55,22 @@ def copy_rows(connection: Connection, statement: str, rows: Iterator[Sequence[An
         ) from error
 
 
-def _lite(value: Any) -> Any:
-    if isinstance(value, dt.date):  # an instant is one too
-        return _lite_time(value)
-    return value
+def _lite_rows(
+    table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> Iterator[Sequence[Any]]:
+    """Yield the rows with their dates and instants as the texts that SQLite keeps."""
+    times = [
+        place
+        for place, name in enumerate(names)
+        if isinstance(table.c[name].type, (Date, UtcInstant))
+    ]
+    for row in rows:
+        values = list(row)
+        for place in times:
+            value = values[place]
+            if value is not None:
+                values[place] = _lite_time(value)
+        yield tuple(values)
 
 
 @lru_cache(maxsize=1024)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from inventory import Account, BandmasterError, LedgerBroken, Plan, local_date, service_ids_of
 
 from .account_money import MoneyLine, open_money
-from .corrections import Billed, Thing
+from .corrections import Thing
 from .fold import FoldedService, fold_service
 from .invoice_rows import INVOICE, LINE
 from .invoices import InvoiceLine
@@ -25,6 +25,12 @@ from .usage import UsedWindow, used
 _DAY = dt.timedelta(days=1)
 _CHUNK = 500
 _LOOK_BACK = dt.timedelta(days=400)  # no line is of a period that began so long before its invoice
+_BEFORE = (
+    *(LINE.c.service_id, LINE.c.kind, LINE.c.period_until, LINE.c.period_from, LINE.c.plan_code),
+    *(LINE.c.charge, LINE.c.price_version_id, LINE.c.amount_minor, LINE.c.numerator),
+    *(LINE.c.quantity, LINE.c.from_date, LINE.c.until_date, LINE.c.denominator, LINE.c.unit),
+    LINE.c.full_amount_minor,
+)
 _THINGS: Mapping[str, Thing] = {
     "recurring": "recurring",
     "correction": "recurring",
@@ -270,7 +276,7 @@ def _before(session: Session, starts: Mapping[str, dt.date]) -> dict[str, list[W
         return found
     first = min(starts.values())
     query = (
-        select(INVOICE.c.account_id, LINE)
+        select(INVOICE.c.account_id, *_BEFORE)
         .join_from(INVOICE, LINE, LINE.c.invoice_id == INVOICE.c.invoice_id)
         .where(
             INVOICE.c.account_id.in_(list(starts)),
@@ -281,32 +287,10 @@ def _before(session: Session, starts: Mapping[str, dt.date]) -> dict[str, list[W
             LINE.c.kind.in_(list(_THINGS)),
         )
     )
-    for row in session.connection().execute(query):
-        if row.period_until > starts[row.account_id]:
-            found[row.service_id].append(_was_billed(row))
+    for account_id, service_id, kind, until, *rest in session.connection().execute(query).all():
+        if until > starts[account_id]:
+            found[service_id].append(WasBilled(_THINGS[kind], until, *rest))
     return found
-
-
-def _was_billed(row: object) -> WasBilled:
-    """Return what a stored line counts for."""
-    line: InvoiceLine = row  # type: ignore[assignment]  # a row has the line's columns by name
-    thing = _THINGS[line.kind]
-    return WasBilled(
-        billed=Billed(
-            period=Period(start=line.period_from, until=line.period_until),
-            plan_code=line.plan_code,
-            charge="hold" if line.charge == "hold" else "service",
-            price_version_id=line.price_version_id,
-            amount_minor=line.amount_minor,
-            thing=thing,
-            units=line.numerator if thing == "recurring" else line.quantity,
-        ),
-        from_date=line.from_date,
-        until_date=line.until_date,
-        denominator=line.denominator,
-        unit=line.unit,
-        full_amount_minor=line.full_amount_minor,
-    )
 
 
 def billed_now(session: Session, wanted: Mapping[str, tuple[Account, dt.date]]) -> dict[str, int]:
@@ -332,10 +316,9 @@ def _billed_now(session: Session, wanted: Mapping[str, tuple[Account, dt.date]])
         if account.account_id not in past:
             continue
         lines = [
-            line.billed
+            line
             for line in before.get(service_id, ())
-            if line.billed.thing == "recurring"
-            and line.billed.period.start <= date < line.billed.period.until
+            if line.thing == "recurring" and line.period_from <= date < line.period_until
         ]
         boundary = period_holding(date, account.cycle_day).start
         last = past[account.account_id].last.values()

@@ -104,8 +104,7 @@ def with_step(service: FoldedService, step: Step) -> FoldedService:
         plan_code=step.plan_code,
         tier_code=step.tier_code,
         state=step.state,
-        # stable: of two steps at one instant the one recorded later comes later
-        history=tuple(sorted((*service.history, step), key=lambda each: each.since)),
+        history=_by_time((*service.history, step)),
     )
 
 
@@ -117,38 +116,55 @@ def _fold(
         for event in living
         if event.type == "service.effect_shifted"
     }
-    folded = FoldedService(service_id=service_id, version=len(versioned))
+    steps: list[Step] = []
+    state, active_since, billing_from = "none", None, None
     for event in living:
-        if event.type not in _NOT_ACTS:
-            folded = _after(folded, event, shifts)
-    return folded
+        if event.type in _NOT_ACTS:
+            continue
+        try:
+            check_transition(event.service_id, event.type, state, event.payload["state"])
+        except Refused as error:
+            raise LedgerBroken(event.service_id, f"seq {event.seq}: {error.problem}") from error
+        step = _step(event, shifts)
+        steps.append(step)
+        state = step.state
+        if event.type in _STARTS:
+            active_since, billing_from = step.since, step.billing_from
+    if not steps:
+        return FoldedService(service_id=service_id, version=len(versioned))
+    last = steps[-1]
+    return FoldedService(
+        service_id=service_id,
+        account_id=next(e.account_id for e in reversed(living) if e.type not in _NOT_ACTS),
+        plan_code=last.plan_code,
+        tier_code=last.tier_code,
+        state=last.state,
+        version=len(versioned),
+        active_since=active_since,
+        billing_from=billing_from,
+        history=_by_time(steps),
+    )
 
 
-def _after(
-    before: FoldedService, event: LedgerEvent, shifts: Mapping[str, dt.datetime]
-) -> FoldedService:
+def _step(event: LedgerEvent, shifts: Mapping[str, dt.datetime]) -> Step:
     payload = event.payload
     first = payload.get("billing_from")
-    billing_from = dt.date.fromisoformat(first) if first else None
-    try:
-        check_transition(event.service_id, event.type, before.state, payload["state"])
-    except Refused as error:
-        raise LedgerBroken(event.service_id, f"seq {event.seq}: {error.problem}") from error
-    step = Step(
+    return Step(
         since=shifts.get(event.event_id, event.effective_at),
         plan_code=payload["plan"],
         tier_code=payload["tier"],
         state=payload["state"],
         event_id=event.event_id,
         price_version_id=event.price_version_id,
-        billing_from=billing_from,
+        billing_from=dt.date.fromisoformat(first) if first else None,
         price_policy=payload.get("price_policy", ""),
         reason_code=event.reason_code,
     )
-    after = with_step(replace(before, account_id=event.account_id), step)
-    if event.type not in _STARTS:
-        return after
-    return replace(after, active_since=step.since, billing_from=billing_from)
+
+
+def _by_time(steps: Iterable[Step]) -> tuple[Step, ...]:
+    # stable: of two steps at one instant the one recorded later comes later
+    return tuple(sorted(steps, key=lambda each: each.since))
 
 
 def _check_said(folded: FoldedService, newest: LedgerEvent) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 from inventory import Account, Plan, PriceVersion, local_date
 
@@ -24,16 +25,39 @@ _Key = tuple[Period, str, Charge, str, Thing]
 _DAY = dt.timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WasBilled:
-    """A line of an earlier invoice that stands, as far as it counts for the next one."""
+class WasBilled(NamedTuple):
+    """A line of an earlier invoice that stands, as far as it counts for the next one.
 
-    billed: Billed
+    A plain tuple, for there are more of them in a run than of anything else.
+    """
+
+    thing: Thing
+    period_until: dt.date
+    period_from: dt.date
+    plan_code: str
+    charge: str
+    price_version_id: str
+    amount_minor: int
+    numerator: int
+    quantity: int
     from_date: dt.date
     until_date: dt.date
     denominator: int
     unit: str
     full_amount_minor: int
+
+    @property
+    def billed(self) -> Billed:
+        """What it charged."""
+        return Billed(
+            period=Period(start=self.period_from, until=self.period_until),
+            plan_code=self.plan_code,
+            charge="hold" if self.charge == "hold" else "service",
+            price_version_id=self.price_version_id,
+            amount_minor=self.amount_minor,
+            thing=self.thing,
+            units=self.numerator if self.thing == "recurring" else self.quantity,
+        )
 
 
 def due(plan: Plan, period: Period, closes_on: dt.date) -> bool:
@@ -74,6 +98,9 @@ class Biller:
         usage = self._usage(owed, windows, closes_on) if windows or self.metered else {}
         if not before and not usage:
             return [_recurring(service, line, account) for line in owed if line.amount_minor]
+        fresh = None if usage else _fresh(owed, before)
+        if fresh is not None:
+            return [_recurring(service, line, account) for line in fresh]
         was: defaultdict[_Key, list[WasBilled]] = defaultdict(list)
         for line in before:
             was[line.billed.key].append(line)
@@ -88,8 +115,8 @@ class Biller:
             elif left.key in was:
                 found.append(_correction(service, left, was[left.key], now[left.key], account))
             else:
-                fresh = (line for line in now[left.key] if line.amount_minor)
-                found += [_recurring(service, line, account) for line in fresh]
+                new = (line for line in now[left.key] if line.amount_minor)
+                found += [_recurring(service, line, account) for line in new]
         return found
 
     def _usage(
@@ -134,6 +161,35 @@ def _is_metered(plan: Plan) -> bool:
 
 def _key(line: PricedLine) -> _Key:
     return line.period, line.plan_code, line.charge, line.price_version_id, "recurring"
+
+
+def _fresh(owed: Sequence[PricedLine], before: Sequence[WasBilled]) -> list[PricedLine] | None:
+    """Return what is owed beyond what was billed where that is owed as it was; None elsewhere.
+
+    The quick way of `corrections`, which most services in a run can go.
+    """
+    was = {
+        (b.plan_code, b.charge, b.price_version_id, b.period_from, b.from_date, b.until_date): b
+        for b in before
+    }
+    if len(was) != len(before):
+        return None
+    fresh: list[PricedLine] = []
+    for line in owed:
+        period = line.period
+        key = (line.plan_code, line.charge, line.price_version_id, period.start)
+        same = was.pop((*key, line.from_date, line.until_date), None)
+        if same is None:
+            if line.amount_minor:
+                fresh.append(line)
+        elif (same.thing, same.amount_minor, same.numerator, same.period_until) != (
+            "recurring",
+            line.amount_minor,
+            line.numerator,
+            period.until,
+        ):
+            return None
+    return None if was else fresh
 
 
 def _refuse_twice(service_id: str, owed: Sequence[PricedLine]) -> None:
@@ -270,7 +326,7 @@ def _changed(was: Sequence[WasBilled], now: Iterable[PricedLine]) -> Period | No
         marks[line.from_date] += 1
         marks[line.until_date] -= 1
     for before in was:
-        sign = (before.billed.units > 0) - (before.billed.units < 0)
+        sign = (before.numerator > 0) - (before.numerator < 0)
         marks[before.from_date] -= sign
         marks[before.until_date] += sign
     ordered = sorted(marks)

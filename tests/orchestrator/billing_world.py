@@ -34,7 +34,7 @@ from orchestrator.invoicing import FinalOutcome, draft_run, finalise
 from tests.orchestrator.rig import create_schema
 
 VAT = 2000
-MARCH = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+MARCH = dt.datetime(2025, 3, 1, tzinfo=dt.UTC)
 BILLS = Bills(grace_hours=24, backdate_days=90, tax=flat_tax("VAT", VAT))
 
 

@@ -21,7 +21,7 @@ from orchestrator.database import make_engine, reading
 from orchestrator.invoicing import draft_run, finalise
 from tests.orchestrator.billing_world import BILLS, World, make_world, quiet, said, sold
 
-APRIL = dt.date(2026, 4, 1)
+APRIL = dt.date(2025, 4, 1)
 ACCOUNTS = 7
 # one process that bills, two accounts at a time, and says after which transaction it stands
 WORKER = """
@@ -50,7 +50,7 @@ def inside(function):
 if what == "inside":  # stands still before the commit instead of after it
     invoicing.keep_drafts, invoicing.issue = inside(invoicing.keep_drafts), inside(invoicing.issue)
 if what == "run" or not run_id:
-    invoicing.draft_run(engine, BILLS, "isp", dt.date(2026, 4, 1), "worker", tell)
+    invoicing.draft_run(engine, BILLS, "isp", dt.date(2025, 4, 1), "worker", tell)
 else:
     invoicing.finalise(engine, BILLS, run_id, "worker", tell, early=True)
 """
@@ -63,7 +63,7 @@ def world(empty_engine: Engine) -> World:
     made.sell(sold("f100", 3000))
     for number in range(ACCOUNTS):
         made.account(f"A-{number}")
-        made.starts(f"svc-{number}", "f100", f"2026-03-{number + 10}T10:00", f"A-{number}")
+        made.starts(f"svc-{number}", "f100", f"2025-03-{number + 10}T10:00", f"A-{number}")
     return made
 
 
@@ -131,7 +131,7 @@ def test_killed_after_every_batch_and_resumed_it_ends_the_same(
     assert numbers == [f"isp-{number:06d}" for number in range(1, ACCOUNTS + 1)]
     lines = [said(lines) for _, lines in world.billed()]
     assert Counter(len(each) for each in lines) == {2: ACCOUNTS}
-    assert world.run("2026-04-01").issued == 0
+    assert world.run("2025-04-01").issued == 0
 
 
 @pytest.mark.parametrize("what", ["run", "finalise"])
@@ -226,10 +226,10 @@ def test_a_run_that_was_not_finished_comes_first(
     monkeypatch.setattr(invoicing, "BATCH", 2)
     with pytest.raises(Dead):
         draft_run(world.engine, BILLS, "isp", APRIL, "test", death)
-    with pytest.raises(Refused, match="2026-04-01 is not finished"):
-        draft_run(world.engine, BILLS, "isp", dt.date(2026, 5, 1), "test", quiet)
+    with pytest.raises(Refused, match="2025-04-01 is not finished"):
+        draft_run(world.engine, BILLS, "isp", dt.date(2025, 5, 1), "test", quiet)
     with reading(world.engine) as session:
         run_id = list_runs(session)[0].run_id
     with pytest.raises(Refused, match="not drafted to its end"):
         finalise(world.engine, BILLS, run_id, "test", quiet, early=True)
-    assert world.run("2026-04-01").issued == ACCOUNTS
+    assert world.run("2025-04-01").issued == ACCOUNTS
