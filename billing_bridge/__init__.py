@@ -149,6 +149,7 @@ from .runs import (
     lock_issuer,
     still_drafts,
 )
+from .shared_views import view_ddl
 from .signature import check_signature, signed_headers
 from .tariffs import (
     BlockStep,
@@ -255,5 +256,5 @@ __all__ = [
     "round_half_up", "rule_numbers", "rules", "scale", "service_payload", "settle_problems",
     "settling_lines", "shift_payload", "signed_headers", "slowed_down", "split_usage",
     "still_drafts", "tail", "take_due", "taken", "totals", "undo_ddl", "usage_check",
-    "usage_period", "used", "verify", "void", "volume", "window_of", "with_step",
+    "usage_period", "used", "verify", "view_ddl", "void", "volume", "window_of", "with_step",
 ]  # fmt: skip

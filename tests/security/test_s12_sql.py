@@ -28,6 +28,12 @@ ALLOWED = {
     ("orchestrator/database.py", "f\"SELECT set_config('lock_time"): "our own limits, integers",
     ("orchestrator/migrate.py", "f'SELECT pg_advisory_xact_lock"): "a constant number of ours",
     ("orchestrator/migrations/versions/0003_ledger.py", "statement"): "the ledger's own guards",
+    ("orchestrator/migrations/versions/0008_invoices.py", "statement"): "the invoices' guards",
+    ("orchestrator/migrations/versions/0013_shared_views.py", "statement"): "views, constants",
+    ("billing_bridge/insert.py", "_INSERT.format(', '.join('?' *"): "our columns, placeholders",
+    ("billing_bridge/insert.py", "_INSERT.format(', '.join(('%s'"): "our columns, placeholders",
+    ("billing_bridge/bulk.py", "statement"): "our tables' names and columns, placeholders",
+    ("billing_bridge/issue.py", "_FINAL"): "names of parameters, after our columns",
     ("orchestrator/migrations/versions/0005_roles.py", 'f"DO $$ BEGIN\\n  IF EXISTS (SE'): "roles",
 }
 SHOWN = 30
