@@ -18,6 +18,7 @@ from billing_bridge import (
     find_event,
     find_invoice,
     find_lines,
+    fold_service,
     midnight,
 )
 from inventory import LedgerBroken, UnknownName, find_account
@@ -78,6 +79,7 @@ class Explained:
     invoice_id: str
     number: str
     kind: str
+    cancels: str  # of a credit note: the number of the invoice it takes back
     state: str
     account_id: str
     currency: str
@@ -95,11 +97,21 @@ def explain_line(session: Session, invoice_id: str, line_no: int) -> Explained:
     invoice = find_invoice(session, invoice_id)
     line = _line(session, invoice, line_no)
     zone = find_account(session, invoice.account_id).time_zone
-    measured = line.kind in _METERS
+    used: tuple[Used, ...] = ()
+    names = line.event_ids
+    if line.kind in _METERS:
+        known = [
+            event
+            for event in find_by_service(session, line.service_id)
+            if event.seq <= invoice.known_seq
+        ]
+        used = _used(known, line, zone)
+        names = (*names, *_in_force(known, line, zone))
     return Explained(
         invoice_id=invoice.invoice_id,
         number=invoice.number,
         kind=invoice.kind,
+        cancels=find_invoice(session, invoice.cancels).number if invoice.cancels else "",
         state=invoice.state,
         account_id=invoice.account_id,
         currency=invoice.currency,
@@ -108,8 +120,8 @@ def explain_line(session: Session, invoice_id: str, line_no: int) -> Explained:
         known_seq=invoice.known_seq,
         time_zone=zone,
         line=line,
-        used=_used(session, invoice, line, zone) if measured else (),
-        origins=tuple(_origin(session, invoice, event_id) for event_id in line.event_ids),
+        used=used,
+        origins=tuple(_origin(session, invoice, name) for name in names),
     )
 
 
@@ -163,17 +175,21 @@ def _event(session: Session, invoice: Invoice, event_id: str) -> LedgerEvent:
     return event
 
 
-def _used(
-    session: Session, invoice: Invoice, line: InvoiceLine, zone_name: str
-) -> tuple[Used, ...]:
+def _in_force(known: Sequence[LedgerEvent], line: InvoiceLine, zone_name: str) -> tuple[str, ...]:
+    """Return the event that gave the service the plan by which usage is priced."""
+    until = midnight(line.until_date, zone_name)
+    steps = fold_service(line.service_id, [e for e in known if e.service_version]).history
+    found = [
+        step.event_id for step in steps if step.since < until and step.plan_code == line.plan_code
+    ]
+    return tuple(found[-1:])
+
+
+def _used(known: Sequence[LedgerEvent], line: InvoiceLine, zone_name: str) -> tuple[Used, ...]:
     """Return the usage in the time of a line, as known when it was billed, by meter."""
     since, until = midnight(line.from_date, zone_name), midnight(line.until_date, zone_name)
     events = [
-        event
-        for event in find_by_service(session, line.service_id)
-        if event.type in _USAGE
-        and since <= event.effective_at < until
-        and event.seq <= invoice.known_seq
+        event for event in known if event.type in _USAGE and since <= event.effective_at < until
     ]
     found = []
     for meter in _METERS[line.kind]:

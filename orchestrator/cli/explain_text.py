@@ -48,7 +48,8 @@ def _line(explained: Explained) -> list[str]:
     issued = f"issued {utc(explained.issued_at)}" if explained.issued_at else "not issued"
     marks = [word for word, set_ in (("late", line.late), ("held", line.finding_id)) if set_]
     kind = " ".join((line.kind, *marks))
-    lines = [
+    lines = [_row("takes back", clean(explained.cancels))] if explained.cancels else []
+    lines += [
         _row("account", f"{explained.account_id}, {issued}, {explained.state}"),
         _row("service", f"{line.service_id or 'the whole account'}, {line.plan_code or 'no plan'}"),
         _row(

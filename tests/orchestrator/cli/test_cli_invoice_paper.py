@@ -190,6 +190,7 @@ def test_usage_is_found_again_by_its_time(noc: Noc, engine: Engine) -> None:
         7,
         service_id=ONE,
         kind="usage",
+        plan_code="fiber-100",
         quantity=4002,
         unit="byte",
         from_date=day,
@@ -202,6 +203,7 @@ def test_usage_is_found_again_by_its_time(noc: Noc, engine: Engine) -> None:
     assert "usage       up  2001 byte" in told
     assert f"seq {mine[0].seq} .. {mine[1].seq}, 2 events from radius, 24 samples" in told
     assert "coverage 99.00 %" in told
+    assert "service.adopted" in told  # what gave it the plan that prices this
 
 
 @pytest.mark.usefixtures("billed")
@@ -297,6 +299,9 @@ def test_a_credit_note_is_printed_beside_the_invoice_it_takes_back(noc: Noc) -> 
     taken = json.loads((noc.shell.folder / f"{NUMBER}.json").read_text("utf-8"))
     assert note["cancels"] == {"number": NUMBER, "invoice_id": taken["invoice_id"]}
     assert note["total_minor"] == -taken["total_minor"]
+    told = noc.shell.ok("invoice", "explain", "isp-CN-000001", "1").out
+    assert told.startswith("credit note isp-CN-000001 line 1")
+    assert f"takes back  {NUMBER}" in told
     assert "1 there already" in noc.shell.ok(*words).err  # void, its paper stays what it was
 
 
