@@ -126,7 +126,7 @@ def test_the_fold_of_the_events_is_the_row(life: Life) -> None:
     row = life.row()
     if life.state == "none":
         row = replace(row, account_id="")
-    assert _compare(row, tuple(life.events)) == []
+    assert _compare(row, tuple(life.events)) == ()
 
 
 @settings(max_examples=500)
