@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import BindParameter, Row, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from .accounting import AccountingRecord, Reading, read_session
@@ -73,31 +73,33 @@ def _readings(session: Session, due: Sequence[DueWindow]) -> dict[tuple[str, str
     if not due:
         return {}
     floor = min(window.since for window in due)
-    earlier = READINGS.alias()
-    before = (
-        select(earlier.c.at)
+    # the base of each session first, by its index: a session may have thousands of readings
+    base = (
+        select(func.max(READINGS.c.at))
         .where(
-            earlier.c.session_key == READINGS.c.session_key,
-            earlier.c.at <= floor,
-            earlier.c.left_out.is_(False),
+            READINGS.c.session_key == SESSIONS.c.session_key,
+            READINGS.c.at <= floor,
+            READINGS.c.left_out.is_(False),
         )
-        .order_by(earlier.c.at.desc())
-        .limit(1)
-        .correlate(READINGS)
         .scalar_subquery()
     )
-    query = select(SESSIONS.c.service_id, READINGS).join(
-        READINGS, READINGS.c.session_key == SESSIONS.c.session_key
+    names: BindParameter[Any] = bindparam("names", expanding=True)
+    reaching = (
+        select(
+            SESSIONS.c.service_id, SESSIONS.c.session_key, func.coalesce(base, floor).label("at")
+        )
+        .where(SESSIONS.c.service_id.in_(names), SESSIONS.c.last_at > floor)
+        .subquery()
     )
-    query = query.where(SESSIONS.c.last_at > floor)
-    query = query.where(
-        (READINGS.c.at > floor) | ((READINGS.c.at == before) & READINGS.c.left_out.is_(False))
+    good = (READINGS.c.at > floor) | READINGS.c.left_out.is_(False)
+    query = select(reaching.c.service_id, READINGS).where(
+        READINGS.c.session_key == reaching.c.session_key, READINGS.c.at >= reaching.c.at, good
     )
     found: defaultdict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
-    names = sorted({window.service_id for window in due})
-    for start in range(0, len(names), _CHUNK):
-        part = query.where(SESSIONS.c.service_id.in_(names[start : start + _CHUNK]))
-        for row in session.connection().execute(part):
+    services = sorted({window.service_id for window in due})
+    for start in range(0, len(services), _CHUNK):
+        part = {"names": services[start : start + _CHUNK]}
+        for row in session.connection().execute(query, part):
             found[row.service_id, row.session_key].append(row)
     return found
 

@@ -33,10 +33,9 @@ class Settings:
     watch_s: int = 10
     retries: int = 3  # after the decision, before a refusal becomes a reversal
     plan_hours: int = 24
-    usage_wait_s: int = (
-        900  # how long after its end a window is counted: an interim may be under way
-    )
-    usage_backdate_days: int = 90  # usage of longer ago waits for a person
+    usage_wait_s: int = 900  # from a window's end to its counting: an interim may be under way
+    snmp_in_flight: int = 20  # devices asked for their counters at once
+    snmp_timeout_s: int = 30  # for all counters of a device
     require_ticket: bool = False
     credit_limit_minor: int = 5000  # above it a second person agrees; minor units of any currency
     invoice_grace_hours: int = 24  # after a period's end its late usage is waited for
@@ -107,7 +106,8 @@ def _check(place: Path, found: dict[str, object]) -> None:
             "A timer of 0 would keep what is sent for good, before the decision.",
         )
     least_one = ("set_max", "workers", "lease_ttl_s", "lease_renew_s", "plan_hours", "retries")
-    for name in (*least_one, "webhook_attempts", "webhook_timeout_s"):
+    least_one += ("webhook_attempts", "webhook_timeout_s", "snmp_in_flight", "snmp_timeout_s")
+    for name in least_one:
         if found.get(name, 1) == 0:
             raise BadSettings(f"{place}: {name}", "must be at least 1")
 

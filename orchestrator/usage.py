@@ -15,10 +15,12 @@ from sqlmodel import Session
 
 from billing_bridge import (
     RADIUS,
+    SNMP,
     DueWindow,
     Rollup,
     Taken,
     count_radius,
+    count_snmp,
     heard_of,
     keep_heard,
     last_radacct,
@@ -37,7 +39,7 @@ BATCH = 500
 OVERLAP = 2_000
 
 Count = Callable[[Session, Sequence[DueWindow], dt.datetime], tuple[tuple[Rollup, ...], int]]
-COUNTS: dict[str, Count] = {RADIUS: count_radius}
+COUNTS: dict[str, Count] = {RADIUS: count_radius, SNMP: count_snmp}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,7 @@ def _roll_batch(
             return None
         rollups, odd = COUNTS[source](session, due, now)
         posted = record_usage(
-            session, rollups, now, actor=actor, backdate_days=settings.usage_backdate_days
+            session, rollups, now, actor=actor, backdate_days=settings.backdate_days
         )
     return Counted(
         events=len(posted.events), unchanged=posted.unchanged, exceptions=posted.exceptions + odd

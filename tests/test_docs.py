@@ -31,8 +31,8 @@ credit issue, credit list, credit approve, credit reject, credit reverse, charge
 billing check, billing findings list, billing findings show, billing ack, billing ignore,
 billing resolve, billing override,
 invoice preview, invoice run, invoice show, invoice list, invoice finalise, invoice void,
-usage radius, usage show, usage exceptions list, usage exceptions resolve,
-invoice export, invoice explain
+invoice export, invoice explain,
+usage radius, usage collect, usage show, usage exceptions list, usage exceptions resolve
 """
 NO_DATA = {
     "init",

@@ -8,18 +8,20 @@ import typer
 
 from . import desk
 from .options import JsonFlag, Reason, command, new_group
-from .output import Painted, data, say, show, table, utc
+from .output import Painted, clean, data, say, show, table, utc
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from billing_bridge import UsageException, UsedWindow
+    from orchestrator.collect import Round
     from orchestrator.usage import Counted
 
 METHOD = (
     "95th percentile of five-minute rates by nearest rank: the floor(0.05 n) highest are free, no "
     "interpolation; of each direction, then the larger; what was not measured is not counted"
 )
+SLOT_S = 300  # as long as a slot of the percentile
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -27,6 +29,7 @@ def add(app: typer.Typer) -> None:
     """Add the commands to the tree."""
     group = new_group("What services have used.")
     command(group, "radius", "usage radius")(radius)
+    command(group, "collect", "usage collect", "usage collect --watch")(collect)
     command(group, "show", "usage show svc-1042", "usage show svc-1042 --days 62 --json")(show_)
     odd = new_group("Usage that could not be counted, with what it may cost.")
     command(odd, "list", "usage exceptions list", "usage exceptions list --all --json")(list_)
@@ -57,6 +60,50 @@ def radius(json: JsonFlag = False) -> None:
         return
     show(f"{kept.readings} new readings")
     tell(counted, kept.exceptions)
+
+
+def collect(
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, a round every five minutes, until stopped.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Read the counters of the interfaces that carry services, by SNMP, and count what is due.
+
+    Each interface is kept once in five minutes, whoever reads it and how often. What a restart, a
+    silent device or an impossible count leaves unknown stays unknown. Ends with 1 where a device
+    could not be read.
+    """
+    import time
+
+    from orchestrator.collect import collect as read
+    from orchestrator.usage import roll_up
+
+    silent = False
+    with desk.office() as office:
+        while True:
+            done = read(office)
+            counted = roll_up(office.engine, office.settings, desk.actor())
+            silent = bool(done.unread)
+            if json:
+                data({"collected": done, "counted": counted})
+            else:
+                show(f"{done.samples} interfaces of {done.devices} devices")
+                _tell_unread(done)
+                tell(counted)
+            if not watch:
+                break
+            office.clock.sleep(SLOT_S - time.time() % SLOT_S)
+    raise typer.Exit(int(silent))
+
+
+def _tell_unread(done: Round) -> None:
+    for name, why in done.unread.items():
+        say(f"{name}: not read: {clean(why)}")
+    for name, interfaces in done.missing.items():
+        say(f"{name}: has no 64-bit counters of {', '.join(map(clean, interfaces))}")
+    for name, services in done.shared.items():
+        say(f"{name}: carries {services}: counted for neither")
 
 
 def tell(counted: Counted, exceptions: int = 0) -> None:

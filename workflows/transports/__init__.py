@@ -16,6 +16,7 @@ from workflows.participant import Wire, WireContext
 from .hostkeys import HostKey, enroll, enrolled, scan
 from .radius import CoaReply, send_coa
 from .snmp import SnmpEvidence, read_evidence
+from .snmp_poll import InterfaceCounters, Polled, PollTarget, poll_devices
 from .webhook import HookReply, HookTarget, HookUrl, parse_hook_url, send_hook
 
 __all__ = [
@@ -24,11 +25,15 @@ __all__ = [
     "HookTarget",
     "HookUrl",
     "HostKey",
+    "InterfaceCounters",
+    "PollTarget",
+    "Polled",
     "SnmpEvidence",
     "connect",
     "enroll",
     "enrolled",
     "parse_hook_url",
+    "poll_devices",
     "preload",
     "read_evidence",
     "scan",

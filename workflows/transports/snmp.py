@@ -16,7 +16,7 @@ from .words import shown
 
 TOTAL_S = 3.0
 _ROWS_AT_ONCE = 50
-_SYS_UPTIME = "1.3.6.1.2.1.1.3.0"
+SYS_UPTIME = "1.3.6.1.2.1.1.3.0"
 _IF_NAME = "1.3.6.1.2.1.31.1.1.1.1"  # IF-MIB, RFC 2863
 _IF_HC_IN_OCTETS = "1.3.6.1.2.1.31.1.1.1.6"
 _IF_HC_OUT_OCTETS = "1.3.6.1.2.1.31.1.1.1.10"
@@ -40,7 +40,7 @@ class SnmpEvidence:
     out_octets: int = 0
 
 
-class _NotReadError(Exception):
+class NotReadError(Exception):
     """Says why nothing could be read."""
 
 
@@ -64,7 +64,7 @@ def read_evidence(
         values = asyncio.run(_within(timeout_s, target, host, resolve, interface))
     except TimeoutError:
         return SnmpEvidence(read=False, at=at, why_not=f"no answer within {timeout_s:g} s")
-    except (_NotReadError, BandmasterError) as error:
+    except (NotReadError, BandmasterError) as error:
         return SnmpEvidence(read=False, at=at, why_not=shown(str(error)))
     except Exception as error:  # noqa: BLE001 - evidence must never stop a change
         # the text of a library's error may quote its arguments, and those hold keys
@@ -105,46 +105,49 @@ async def _values(
 
     # one request lost on the way is asked again inside the total
     peer = await UdpTransportTarget.create((host, target.port), timeout=1, retries=1)
-    ask = (engine, _login(target, resolve), peer, ContextData())
+    ask = (engine, login(target, resolve), peer, ContextData())
     place = _IF_NAME
     while True:
-        rows = _rows(await bulk_cmd(*ask, 0, _ROWS_AT_ONCE, _oid(place), lookupMib=False))
+        rows = rows_of(await bulk_cmd(*ask, 0, _ROWS_AT_ONCE, oid(place), lookupMib=False))
         for name, value in rows:
             if not name.startswith(f"{_IF_NAME}.") or name == place:
-                raise _NotReadError(f"the device has no interface named {interface}")
+                raise NotReadError(f"the device has no interface named {interface}")
             place = name
             if str(value) == interface:
                 return await _counters(get_cmd, ask, place.rpartition(".")[2])
         if not rows:
-            raise _NotReadError("the device lists no interfaces")
+            raise NotReadError("the device lists no interfaces")
 
 
 async def _counters(get_cmd: Any, ask: tuple[Any, ...], index: str) -> tuple[int, ...]:
     names = (_IF_HIGH_SPEED, _IF_HC_IN_OCTETS, _IF_HC_OUT_OCTETS)
-    wanted = (_SYS_UPTIME, *(f"{name}.{index}" for name in names))
-    rows = _rows(await get_cmd(*ask, *map(_oid, wanted), lookupMib=False))
+    wanted = (SYS_UPTIME, *(f"{name}.{index}" for name in names))
+    rows = rows_of(await get_cmd(*ask, *map(oid, wanted), lookupMib=False))
     if [name for name, _ in rows] != list(wanted):
-        raise _NotReadError("the device answered another question")
+        raise NotReadError("the device answered another question")
     try:
         return tuple(int(value) for _, value in rows)
     except (TypeError, ValueError) as error:  # noSuchInstance and its kin are no numbers
-        raise _NotReadError("the device lacks a counter of the interface") from error
+        raise NotReadError("the device lacks a counter of the interface") from error
 
 
-def _oid(text: str) -> Any:
+def oid(text: str) -> Any:
+    """Return the library's form of a dotted number."""
     from pysnmp.hlapi.v3arch.asyncio import ObjectIdentity, ObjectType  # noqa: PLC0415
 
     return ObjectType(ObjectIdentity(text))
 
 
-def _rows(answer: tuple[Any, Any, Any, Any]) -> list[tuple[str, Any]]:
+def rows_of(answer: tuple[Any, Any, Any, Any]) -> list[tuple[str, Any]]:
+    """Return (name, value) of an answer; NotReadError where the device refuses or is silent."""
     problem, status, _, rows = answer
     if problem or status:
-        raise _NotReadError(f"the device answered: {problem or status.prettyPrint()}")
+        raise NotReadError(f"the device answered: {problem or status.prettyPrint()}")
     return [(str(row[0]), row[1]) for row in rows]
 
 
-def _login(target: SnmpTarget, resolve: Resolver) -> Any:
+def login(target: SnmpTarget, resolve: Resolver) -> Any:
+    """Return the library's form of a login; v2c only where the target allows it."""
     from pysnmp.hlapi.v3arch.asyncio import (  # noqa: PLC0415
         USM_AUTH_HMAC192_SHA256,
         USM_PRIV_CFB128_AES,
@@ -154,7 +157,7 @@ def _login(target: SnmpTarget, resolve: Resolver) -> Any:
 
     if target.version == "2c":
         if not target.allow_v2c:
-            raise _NotReadError("SNMP v2c is not allowed for this device (allow_v2c)")
+            raise NotReadError("SNMP v2c is not allowed for this device (allow_v2c)")
         return CommunityData(resolve(target.community), mpModel=1)  # noqa: S508 - asked for
     return UsmUserData(
         target.user,
