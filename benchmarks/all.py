@@ -11,8 +11,15 @@ import time
 from benchmarks.measure import Claim, show
 
 SCRIPTS = (
-    *("help", "one_change", "bulk", "decision", "ledger_verify", "rating", "gate"),
+    "help",
+    "one_change",
+    "bulk",
+    "decision",
+    "ledger_verify",
+    "rating",
+    "gate",
     "invoice_run",
+    "snmp_collect",
 )
 
 

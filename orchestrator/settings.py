@@ -106,8 +106,8 @@ def _check(place: Path, found: dict[str, object]) -> None:
             "A timer of 0 would keep what is sent for good, before the decision.",
         )
     least_one = ("set_max", "workers", "lease_ttl_s", "lease_renew_s", "plan_hours", "retries")
-    least_one += ("webhook_attempts", "webhook_timeout_s", "snmp_in_flight", "snmp_timeout_s")
-    for name in least_one:
+    of_others = ("webhook_attempts", "webhook_timeout_s", "snmp_in_flight", "snmp_timeout_s")
+    for name in (*least_one, *of_others):
         if found.get(name, 1) == 0:
             raise BadSettings(f"{place}: {name}", "must be at least 1")
 
