@@ -57,6 +57,7 @@ from .gate_acts import (
 )
 from .gate_rows import FindingRow
 from .gather import (
+    PAGE,
     Ground,
     account_pages,
     chain_facts,
@@ -220,8 +221,8 @@ from .webhooks import (
 
 __all__ = [
     "ACCOUNT_TYPES", "BACKDATE_DAYS", "COVERAGE_FLOOR_BP", "DOCUMENT_VERSION", "EMPTY_HASH",
-    "EVENT_TYPES", "METER_UNITS", "RADIUS", "REASONS", "SCHEMA_VERSION", "SLOT", "SLOT_S",
-    "SNMP", "TRANSITIONS", "WHEN_RECORDED", "AccountingRecord", "Anchor", "AnchorFile",
+    "EVENT_TYPES", "METER_UNITS", "PAGE", "RADIUS", "REASONS", "SCHEMA_VERSION", "SLOT",
+    "SLOT_S", "SNMP", "TRANSITIONS", "WHEN_RECORDED", "AccountingRecord", "Anchor", "AnchorFile",
     "Beside", "Billed", "BillingEvent", "BlockStep", "Blocker", "Charge", "Charged",
     "CircuitRate", "Claimed", "CommitCharge", "ConsumerCursor", "CounterDelta", "CreditAsked",
     "CreditKind", "CreditRow", "Decision", "DeliveryRow", "Doubt", "Draft", "Drafter",

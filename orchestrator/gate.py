@@ -12,6 +12,7 @@ from sqlalchemy import Engine, Row
 from sqlmodel import Session
 
 from billing_bridge import (
+    PAGE,
     Decision,
     Doubt,
     Found,
@@ -52,10 +53,11 @@ class Checked:
     broken: bool = False
 
 
-def check(engine: Engine, actor: str, tell: Tell) -> Checked:
+def check(engine: Engine, actor: str, tell: Tell, page: int = PAGE) -> Checked:
     """Judge everything by every rule over one snapshot, page by page, and keep what is found.
 
     May be cut short and run again, or beside another one: findings are kept by their subject.
+    `page` is how many accounts are judged at a time.
     """
     with reading(engine) as session:
         now = database_now(session)
@@ -63,7 +65,7 @@ def check(engine: Engine, actor: str, tell: Tell) -> Checked:
         with writing(engine) as writer:
             check_id = begin_check(writer, actor, now, ledger_head(session).seq)
         broken = chain_facts(session, base, len(os.sched_getaffinity(0)))
-        run = _Run(engine, now)
+        run = _Run(engine, now, page)
         found = judge(broken)
         if found:  # from a chain that breaks nothing may be judged
             run.keep((), found, frozenset({"R-13"}))
@@ -88,6 +90,7 @@ class _Run:
 
     engine: Engine
     seen_at: dt.datetime
+    page: int
     services: int = 0
     born: int = 0
     kept: Tally = field(default_factory=Tally)
@@ -97,7 +100,7 @@ class _Run:
         doubts = list_doubts(session)
         rules = frozenset(rule_numbers())
         done = 0
-        for page in account_pages(session):
+        for page in account_pages(session, self.page):
             facts = page_facts(session, base, page, _of(doubts, page))
             self.services += len(facts.services)
             self.born += sum(bool(each.event_id) for each in facts.services)

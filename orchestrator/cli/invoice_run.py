@@ -14,6 +14,7 @@ from .output import can_move, clean, data, draw, say, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+    from sqlmodel import Session
 
     from orchestrator.bills import Bills
     from orchestrator.settings import Settings
@@ -97,6 +98,7 @@ def finalise(
         with reading(engine) as session:
             _, run_id = resolve(session, "r", which)
             count = drafts_left(session, run_id)
+            _tell_unchecked(session, run_id)
         if count:
             refuse_without_person(yes=yes)
             if not agreed(f"Issue {count} bills for good?", yes=yes):
@@ -113,6 +115,15 @@ def finalise(
             say(f"{found.held_lines} lines are held; {found.drafts_left} bills stay drafts.")
             say("Why: bandmaster billing findings list")
     raise typer.Exit(WITH_REFUSALS if held else 0)
+
+
+def _tell_unchecked(session: Session, run_id: str) -> None:
+    """Say where no check has looked since the drafts were made: what is wrong holds nothing yet."""
+    from billing_bridge import find_run, last_check
+
+    run, checked = find_run(session, run_id), last_check(session)
+    if checked is None or checked.started_at < (run.ended_at or run.started_at):
+        say("Nothing was checked since these bills were drafted: bandmaster billing check")
 
 
 def void(

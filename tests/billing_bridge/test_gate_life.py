@@ -22,11 +22,13 @@ from billing_bridge import (
     finding_story,
     ground,
     judge,
+    last_check,
     list_findings,
     page_facts,
     totals,
 )
 from inventory import Refused, UnknownName, WrongUse
+from orchestrator.gate import check
 
 TEN = NOW + 10 * DAY
 
@@ -198,6 +200,34 @@ def test_two_checks_at_once_find_each_thing_once(empty_engine: Engine) -> None:
         assert len(rows) == 6
         acts = [finding_story(session, row.finding_id) for row in rows]
     assert [[act.act for act in each] for each in acts] == [["found"]] * 6
+
+
+def test_whole_checks_may_be_cut_short_and_run_beside_each_other(empty_engine: Engine) -> None:
+    """Goal: nothing is found twice or lost. Method: one dies after a page, then two at once."""
+    world = World(empty_engine).open(6)
+    for number in range(1, 7):
+        world.show(f"svc-{number}", "t500", days(10))
+
+    def die(_accounts: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check(world.engine, "ann", die, page=2)
+    with Session(world.engine) as session:
+        assert len(list(list_findings(session, Filters()))) == 2
+        assert last_check(session) is None
+    with ThreadPoolExecutor(2) as pool:
+        done = list(
+            pool.map(lambda who: check(world.engine, who, lambda _n: None, page=2), ["bob", "eve"])
+        )
+    assert [each.found for each in done] == [6, 6]
+    assert sum(each.opened for each in done) == 4
+    with Session(world.engine) as session:
+        rows = list(list_findings(session, Filters(past=True)))
+        newest = last_check(session)
+    assert sorted(row.service_id for row in rows) == [f"svc-{n}" for n in range(1, 7)]
+    assert newest is not None
+    assert (newest.services, newest.found) == (6, 6)
 
 
 def test_money_is_told_by_direction_and_dearest_first(empty_engine: Engine) -> None:

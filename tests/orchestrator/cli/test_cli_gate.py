@@ -79,6 +79,32 @@ def test_what_a_device_check_has_read_is_found_priced_and_decided(dear: Noc) -> 
     assert [row["status"] for row in findings(noc, "--past")] == ["resolved"]
 
 
+def test_a_finding_holds_its_own_lines_and_no_others(dear: Noc) -> None:
+    """Goal: from a device to the bill. Method: two bills, one of a line that gives too much."""
+    noc = dear
+    run = noc("invoice", "run", "--json").value()["run"]["run_id"]
+    assert noc("billing", "check").code == 4
+    said = noc("invoice", "finalise", run, "--yes", "--early")
+    assert said.code == 4, said.both
+    assert "Nothing was checked" not in said.err
+    assert "1 bills are issued" in said.err
+    (row,) = findings(noc)
+    held = ("--override", row["finding_id"], "--reason", "agreed with the customer")
+    said = noc("invoice", "finalise", run, "--yes", "--early", *held)
+    assert said.code == 0, said.both
+    assert "1 bills are issued" in said.err
+    story = noc("billing", "findings", "show", row["finding_id"], "--json").value()["story"]
+    assert (story[-1]["act"], story[-1]["reason"]) == ("override", "agreed with the customer")
+
+
+def test_bills_that_nobody_checked_are_not_issued_in_silence(start_noc: StartNoc) -> None:
+    noc = start_noc(services=1, olts=1, logins=False)
+    run = noc("invoice", "run", "--json").value()["run"]["run_id"]
+    said = noc("invoice", "finalise", run, "--yes", "--early")
+    assert said.code == 0, said.both
+    assert "Nothing was checked since these bills were drafted" in said.err
+
+
 def test_wrong_words_are_refused_and_leave_no_trace(dear: Noc) -> None:
     noc = dear
     noc("billing", "check")
