@@ -82,29 +82,31 @@ def list_webhooks(session: Session, head: Head) -> tuple[HookState, ...]:
 
 def remove_webhook(session: Session, name: str) -> int:
     """Remove a subscription, its cursor and what it has not taken; return how many that were."""
-    row = find_webhook(session, name)
+    row = _locked(session, name) or find_webhook(session, name)
     gone = session.connection().execute(delete(DeliveryRow).where(col(DeliveryRow.name) == name))
     forget(session, _reader(name))
     session.delete(row)
     return gone.rowcount
 
 
-def fill_outbox(session: Session, row: WebhookRow, now: dt.datetime) -> bool:
+def fill_outbox(session: Session, name: str, now: dt.datetime) -> bool:
     """Move the next events from the ledger to the outbox; return whether there may be more.
 
     The rows and the cursor stand or fall together, so each event comes in once. Where `ROOM`
-    deliveries wait nothing is read. Raises LedgerBroken.
+    deliveries wait nothing is read, nor for a subscription that was paused or removed meanwhile: a
+    cursor made anew would begin with the whole ledger. Raises LedgerBroken.
     """
+    row = _locked(session, name)
     waiting = select(func.count()).where(
-        col(DeliveryRow.name) == row.name, col(DeliveryRow.state) == "waiting"
+        col(DeliveryRow.name) == name, col(DeliveryRow.state) == "waiting"
     )
-    if session.exec(waiting).one() >= ROOM:
+    if row is None or not row.active or session.exec(waiting).one() >= ROOM:
         return False
-    events = read_batch(session, _reader(row.name), limit=_BATCH)
+    events = read_batch(session, _reader(name), limit=_BATCH)
     wanted = frozenset(row.types.split(",")) if row.types else frozenset(EVENT_TYPES)
     session.add_all(
         DeliveryRow(
-            name=row.name,
+            name=name,
             seq=event.seq,
             event_id=event.event_id,
             type=event.type,
@@ -117,7 +119,7 @@ def fill_outbox(session: Session, row: WebhookRow, now: dt.datetime) -> bool:
         if event.type in wanted
     )
     session.flush()
-    advance(session, _reader(row.name), events)
+    advance(session, _reader(name), events)
     return len(events) == _BATCH
 
 
@@ -236,6 +238,11 @@ def requeue(session: Session, name: str, seqs: Sequence[int], now: dt.datetime) 
                 )
     revived = update(DeliveryRow).where(*dead).values(state="waiting", attempts=0, next_at=now)
     return session.connection().execute(revived).rowcount
+
+
+def _locked(session: Session, name: str) -> WebhookRow | None:
+    query = select(WebhookRow).where(col(WebhookRow.name) == name).with_for_update()
+    return session.exec(query).first()
 
 
 def _reader(name: str) -> str:

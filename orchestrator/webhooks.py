@@ -220,7 +220,7 @@ def _turn(office: Office, row: WebhookRow, send: HookPort) -> Told:
         secret = _secret(office, SecretRef(ref=row.secret_ref))
         target = _target(office, row)
         with writing(office.engine) as session:
-            more = fill_outbox(session, row, database_now(session))
+            more = fill_outbox(session, row.name, database_now(session))
         for _ in range(PER_ROUND):
             claimed = _claim(office, row.name)
             if claimed is None:

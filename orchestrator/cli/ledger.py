@@ -11,9 +11,12 @@ from . import desk
 from .options import JsonFlag, command, new_group
 from .output import data, plain, say, show, table, utc
 
+_DIGITS = 19  # of a sequence number that a store can hold
 COLUMNS = ("seq", "recorded", "type", "of", "says", "change", "by")
 
 if TYPE_CHECKING:
+    from sqlmodel import Session
+
     from billing_bridge import Head, LedgerEvent
 
 Limit = Annotated[int, typer.Option(help="How many at most.", min=1, metavar="N")]
@@ -27,7 +30,12 @@ def add(app: typer.Typer) -> None:
         group, "verify", "ledger verify --deep", "ledger verify --anchors ledger-anchors.jsonl"
     )(verify)
     command(group, "anchor", "ledger anchor --file /mnt/worm/bandmaster.jsonl")(anchor)
-    command(group, "export", "ledger export --after 48200 > events.jsonl")(export)
+    command(
+        group,
+        "export",
+        "ledger export > events.jsonl",
+        "ledger export --after 48200 > more.jsonl",
+    )(export)
     command(group, "replay", "ledger replay --check")(replay)
     app.add_typer(group, name="ledger")
 
@@ -191,33 +199,55 @@ def anchor(
 
 def export(
     after: Annotated[
-        int, typer.Option(help="Begin after this sequence number.", min=0, metavar="SEQ")
-    ] = 0,
+        str,
+        typer.Option(
+            help="Begin after this sequence number; with the hash it had, only if it still has it.",
+            metavar="SEQ[:HASH]",
+        ),
+    ] = "0",
     limit: Annotated[int, typer.Option(help="How many at most; 0 = all.", min=0, metavar="N")] = 0,
 ) -> None:
     """Write events as CloudEvents, one JSON document a line, in order, from a cursor.
 
-    Every link of the chain is checked before its line is written.
+    Every link of the chain is checked before its line is written. Go on after the last line that
+    you have kept with its `sequence` and `ledgerhash`: a ledger that was put back from a copy, or
+    rewritten, is then refused instead of continued.
     """
-    from billing_bridge import Head, export_lines
-    from billing_bridge import tail as read
-    from inventory import WrongUse
+    from billing_bridge import export_lines
     from orchestrator.database import reading
 
     with desk.store() as (_settings, engine), reading(engine) as session:
-        start = Head()
-        if after:
-            found = read(session, after - 1, 1)
-            if not found:
-                raise WrongUse(
-                    f"--after {after}",
-                    "lies behind the newest event",
-                    "See: bandmaster ledger tail",
-                )
-            start = Head(seq=found[0].seq, hash=found[0].hash)
-        for line in export_lines(session, start, limit):
+        for line in export_lines(session, _place(session, after), limit):
             if not show(line):
                 return
+
+
+def _place(session: Session, text: str) -> Head:
+    """Return the place after which to begin; LedgerBroken where it has another hash by now."""
+    from billing_bridge import Head, head_at
+    from inventory import LedgerBroken, UnknownName, WrongUse
+
+    seq, colon, digest = text.partition(":")
+    if not (seq.isascii() and seq.isdecimal() and len(seq) < _DIGITS) or bool(colon) != bool(
+        digest
+    ):
+        raise WrongUse(
+            f"--after {text}", "is not SEQ or SEQ:HASH", "Copy it from the last line that you have."
+        )
+    wanted = _anchor(text) if colon else Head()
+    try:
+        found = head_at(session, int(seq))
+    except UnknownName as error:
+        raise WrongUse(
+            f"--after {text}", "lies behind the newest event", "See: bandmaster ledger tail"
+        ) from error
+    if digest and wanted.hash != found.hash:
+        raise LedgerBroken(
+            "ledger",
+            f"seq {seq} is not the event that was exported",
+            "Was the database put back from a copy? Find out: bandmaster ledger verify",
+        )
+    return found
 
 
 def replay(

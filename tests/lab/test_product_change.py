@@ -307,6 +307,12 @@ def test_what_each_role_may_do(product: Product) -> None:
         "public.ledger_event_v1",
         "public.ledger_service_v1",
         "public.ledger_head_v1",
+        "public.invoice_v1",
+        "public.invoice_line_v1",
+        "public.invoice_tax_v1",
+        "public.usage_window_v1",
+        "public.finding_v1",
+        "public.credit_v1",
     }
     assert {verb for _, verb in may["report"]} == {"SELECT"}
     kept = {"public.billing_event", "public.decision", "public.journal_step", "public.audit"}

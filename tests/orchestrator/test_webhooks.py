@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from billing_bridge import check_signature, delay_s, export_lines, head_at
+from billing_bridge import check_signature, delay_s, export_lines, fill_outbox, head_at
 from orchestrator.credits import CreditOrder, issue
-from orchestrator.database import reading
+from orchestrator.database import database_now, reading, writing
 from orchestrator.office import Office, open_office
 from orchestrator.settings import load
-from orchestrator.webhooks import run, run_round
+from orchestrator.webhooks import run, run_round, unsubscribe
 from tests.desk import ROOT, Desk, refused
 from tests.hooks import Handler, Receiver, receiver, status
 from tests.orchestrator.money_desk import money_desk, told
@@ -222,6 +222,28 @@ def test_a_pause_loses_nothing_and_removal_forgets(
     with desk.engine.connect() as opened:
         assert opened.execute(text("SELECT count(*) FROM webhook_delivery")).scalar_one() == 0
         assert opened.execute(text("SELECT count(*) FROM consumer_cursor")).scalar_one() == 0
+
+
+def test_one_that_is_removed_in_the_middle_of_a_run_stays_away(
+    desk: Desk, office: Office, other: Receiver
+) -> None:
+    """Goal: no cursor is made anew. Method: remove it while it answers, and again before it."""
+    desk.good("webhook", "add", "crm", other.url, *LOCAL)
+    credit(office, 2)
+
+    def answer(handler: Handler) -> None:
+        if len(handler.receiver.bodies) == 1:
+            unsubscribe(office, "crm", "clerk")
+        status(200)(handler)
+
+    other.answer = answer
+    assert run(office)[0].taken == 1
+    with writing(office.engine) as session:
+        assert not fill_outbox(session, "crm", database_now(session))
+    assert len(other.bodies) == 1
+    with desk.engine.connect() as opened:
+        assert opened.execute(text("SELECT count(*) FROM consumer_cursor")).scalar_one() == 0
+        assert opened.execute(text("SELECT count(*) FROM webhook_delivery")).scalar_one() == 0
 
 
 def test_one_that_is_slow_or_broken_holds_nobody_up(

@@ -429,7 +429,12 @@ def test_ledger_commands(noc: Noc) -> None:
     rest = noc.shell.ok("ledger", "export", "--after", "4").out.splitlines()
     assert rest == lines[4:]
     assert noc.shell.ok("ledger", "export", "--after", "5").out == ""
-    assert noc("ledger", "export", "--after", "6").code == 2
+    last = json.loads(lines[3])
+    kept = f"{int(last['sequence'])}:{last['ledgerhash']}"
+    assert noc.shell.ok("ledger", "export", "--after", kept).out.splitlines() == rest
+    for wrong in ("6", "-1", "x", "4:", f"4:{'z' * 64}", "9" * 30):
+        assert noc("ledger", "export", "--after", wrong).code == 2, wrong
+    assert noc("ledger", "export", "--after", f"4:{'0' * 64}").code == 1
     assert noc.shell.ok("ledger", "tail", "--limit", "1").out.splitlines()[1].startswith("  5")
     assert noc("ledger", "replay").code == 2
 
