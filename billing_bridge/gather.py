@@ -60,6 +60,7 @@ class Ground:
     accounting: Accounting
     counted_until: dt.datetime | None
     cohorts: Mapping[str, Cohort]
+    metered: frozenset[str]  # plans whose price hangs on the volume
 
 
 def ground(session: Session, now: dt.datetime) -> Ground:
@@ -67,12 +68,14 @@ def ground(session: Session, now: dt.datetime) -> Ground:
     plans = {plan.code: plan for plan in list_plans(session)}
     tiers = {tier.code: tier for tier in list_tiers(session)}
     since, newest = accounting_span(session)
+    metered = frozenset(code for code, plan in plans.items() if plan.block_bytes)
     return Ground(
         now=now,
         prices=Prices(plans, tiers),
         accounting=Accounting(since=since, newest=newest),
         counted_until=newest_usage(session),
-        cohorts=cohorts(session, now),
+        cohorts=cohorts(session, now, {plans[code].tier_code for code in metered}),
+        metered=metered,
     )
 
 
@@ -99,7 +102,7 @@ def page_facts(
     signs = session_signs(session, logins, looked_from)
     overlaps = session_overlaps(session, logins, looked_from)
     groups = read_logins(session, logins)
-    usage = usage_facts(session, services, mine, base.now)
+    usage = usage_facts(session, services, mine, base.now, base.metered)
     known = tuple(
         _told(
             service,

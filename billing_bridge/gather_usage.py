@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, bindparam, case, cast, func, select
@@ -15,10 +15,12 @@ from inventory import Account, Service, active_rates, local_date
 
 from .proration import midnight, period_holding
 from .rules.usage_facts import Cohort, Fast, Measured95, Stray, UsageFacts, UsedPeriod
+from .stored import EVENTS
 from .usage_rows import EXCEPTIONS, WINDOWS
 
 PERIODS = 13  # the newest complete one, and up to twelve before it
 COHORT_BACK = dt.timedelta(days=30)
+FAST_BACK = dt.timedelta(days=40)
 _BYTES = ("down", "up")
 _DAY = dt.timedelta(days=1)
 _W = WINDOWS.c
@@ -26,7 +28,7 @@ _E = EXCEPTIONS.c
 _NAMES: Any = bindparam("names", expanding=True)
 _MINE = (_W.service_id.in_(_NAMES), _W.meter.in_(_BYTES))
 _LIVING = _E.status.in_(("open", "ack"))
-_BITS_A_BYTE, _BPS_A_KBPS = 8, 1000
+_BITS_A_BYTE, _BPS_A_KBPS, _MINUTE_S = 8, 1000, 60
 
 
 def usage_facts(
@@ -34,12 +36,17 @@ def usage_facts(
     services: Sequence[Service],
     accounts: Mapping[str, Account],
     now: dt.datetime,
+    metered: Collection[str],
 ) -> dict[str, UsageFacts]:
-    """Return what each service used; services without usage, exceptions or windows are left out."""
+    """Return what each service used; services without usage, exceptions or windows are left out.
+
+    Whole periods are summed for the plans `metered` alone: a year of hours is dear to read, and of
+    the others no amount hangs on it.
+    """
     names = [service.service_id for service in services]
-    periods = _periods(session, services, accounts, now)
+    periods = _periods(session, [s for s in services if s.plan_code in metered], accounts, now)
     last = _last_used(session, names)
-    fast = _fast(session, names, now - 2 * COHORT_BACK)
+    fast = _fast(session, names, now - FAST_BACK)
     measured = _measured(session, names, now - 2 * COHORT_BACK)
     odd = _strays(session, _E.service_id.in_(_NAMES), {"names": names})
     odd_by = defaultdict(list)
@@ -59,8 +66,13 @@ def usage_facts(
 
 
 def newest_usage(session: Session) -> dt.datetime | None:
-    """Return until when anybody's usage is counted: later than that nothing proves silence."""
-    newest: dt.datetime | None = session.scalar(select(func.max(_W.until)))
+    """Return until when usage was counted last: later than that nothing proves silence."""
+    query = (
+        select(EVENTS.c.effective_until)
+        .where(EVENTS.c.type.in_(("usage.recorded", "usage.corrected")))
+        .order_by(EVENTS.c.seq.desc())
+    )
+    newest: dt.datetime | None = session.scalar(query.limit(1))
     return newest
 
 
@@ -69,16 +81,19 @@ def strays_of_nobody(session: Session) -> tuple[Stray, ...]:
     return _strays(session, _E.service_id == "", {})
 
 
-def cohorts(session: Session, now: dt.datetime) -> dict[str, Cohort]:
-    """Return how much the active services of each tier used in the last 30 days.
+def cohorts(session: Session, now: dt.datetime, tiers: Collection[str]) -> dict[str, Cohort]:
+    """Return how much the active services of each of these tiers used in the last 30 days.
 
     Eight bytes for each service are all that is kept of them.
     """
+    if not tiers:
+        return {}
     active = active_rates()
     query = (
         select(active.c.tier_code, func.sum(_W.quantity))
         .join(active, active.c.service_id == _W.service_id)
         .where(_W.meter.in_(_BYTES), _W.since >= now - COHORT_BACK, _W.since < now)
+        .where(active.c.tier_code.in_(sorted(tiers)))
         .group_by(_W.service_id, active.c.tier_code)
     )
     sums: dict[str, array[int]] = defaultdict(lambda: array("q"))
@@ -127,9 +142,23 @@ def _bounds(now: dt.datetime, zone: str, cycle_day: int) -> list[dt.datetime]:
 
 
 def _last_used(session: Session, names: Sequence[str]) -> dict[str, dt.datetime]:
-    query = select(_W.service_id, func.max(_W.until)).where(*_MINE, _W.quantity > 0)
-    rows = session.execute(query.group_by(_W.service_id), {"names": names})
-    return {row[0]: row[1] for row in rows}
+    """Return when each active service last used anything: found from the newest window back."""
+    active = active_rates()
+    newest = [
+        select(_W.until)
+        .where(_W.service_id == active.c.service_id, _W.meter == meter, _W.quantity > 0)
+        .order_by(_W.since.desc())
+        .limit(1)
+        .scalar_subquery()
+        for meter in _BYTES
+    ]
+    query = select(active.c.service_id, *newest).where(active.c.service_id.in_(_NAMES))
+    found = {}
+    for service_id, *untils in session.execute(query, {"names": names}):
+        known = [until for until in untils if until is not None]
+        if known:
+            found[service_id] = max(known)
+    return found
 
 
 def _fast(session: Session, names: Sequence[str], since: dt.datetime) -> dict[str, list[Fast]]:
@@ -141,6 +170,8 @@ def _fast(session: Session, names: Sequence[str], since: dt.datetime) -> dict[st
         select(WINDOWS, kbps.label("kbps"))
         .join(active, active.c.service_id == _W.service_id)
         .where(*_MINE, _W.since >= since)
+        # what would not even fill a minute needs no look at how long its window is
+        .where(_W.quantity * _BITS_A_BYTE > kbps * _BPS_A_KBPS * _MINUTE_S)
         .where(_W.quantity * _BITS_A_BYTE > kbps * _BPS_A_KBPS * seconds)
         .order_by(_W.service_id, _W.since, _W.meter)
     )

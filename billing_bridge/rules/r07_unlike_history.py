@@ -110,7 +110,7 @@ def _found(
         since=newest.until,
         sides=sides,
         money=money,
-        command=f"bandmaster subscriber show {service_id}",
+        command=f"bandmaster usage show {service_id}",
         scope="usage",
     )
 

@@ -58,7 +58,7 @@ def _thin(facts: Facts, each: ServiceFacts) -> Found:
                  at=measured.since),
         ),
         money=_burst(plan, measured.bps, most, each),
-        command=f"bandmaster subscriber show {each.service.service_id}",
+        command=f"bandmaster usage show {each.service.service_id}",
         scope="usage",
         blocks=True,
     )  # fmt: skip
@@ -99,7 +99,7 @@ def _odd(each: ServiceFacts) -> Found:
             Side(who="usage", says="counts none of them", at=each.usage.last_used),
         ),
         money=Money(at_risk_minor=amount, currency=priced.currency, exponent=priced.exponent),
-        command=f"bandmaster subscriber show {each.service.service_id}",
+        command="bandmaster usage exceptions list",
         scope="usage",
         blocks=True,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 from .base import Found, Rule, Side
@@ -53,7 +52,7 @@ def _found(stray: Stray, account_id: str) -> Found:
         money=Money(
             at_risk_minor=stray.amount_minor, currency=stray.currency, exponent=stray.exponent
         ),
-        command=f"bandmaster find {shlex.quote(name)}",
+        command="bandmaster usage exceptions list",
         scope="usage",
     )
 

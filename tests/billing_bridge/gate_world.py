@@ -32,6 +32,7 @@ from billing_bridge import (
 )
 from billing_bridge.invoice_rows import INVOICE
 from billing_bridge.invoice_rows import LINE as INVOICE_LINE
+from billing_bridge.payload import usage_payload
 from billing_bridge.usage_rows import EXCEPTIONS, WINDOWS
 from inventory import Rate, ServiceState, new_id
 from inventory.radius_rows import RADACCT
@@ -224,6 +225,19 @@ class World:
                "late": False}  # fmt: skip
         with Session(self.engine) as session, session.begin():
             session.execute(insert(WINDOWS), [row])
+
+    def counted(self, until: dt.datetime) -> None:
+        """Let the ledger have counted somebody's usage until then."""
+        payload = usage_payload(
+            meter="down", revision=1, source="radius", samples=1, coverage_bp=-1, late=False
+        )
+        made = event(
+            "usage.recorded", "svc-8", effective_at=until - HOUR, effective_until=until,
+            quantity=1, unit="byte", reason_code="metered", payload=payload,
+        )  # fmt: skip
+        self.recorded = max(self.recorded, until)
+        with Session(self.engine) as session, session.begin():
+            append(session, [made], self.recorded)
 
     def months(self, service: str, *gigabytes: float, meter: str = "down") -> None:
         """Write a day's usage for each month up to May 2026, the newest one last."""

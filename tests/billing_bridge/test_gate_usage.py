@@ -44,7 +44,7 @@ def test_a_service_that_is_paid_for_and_not_used_is_told_after_a_month(world: Wo
     world.used("svc-1", days(32), days(31), GB)
     world.used("svc-1", days(20), days(19), 0)
     world.used("svc-2", days(30), days(29), GB)
-    world.used("svc-3", days(2), days(1), GB)
+    world.counted(days(1))
     world.used("svc-4", days(32), days(31), GB)
     world.post("service.suspended", "svc-4", "metered", days(31))
     found = one(world.judged("R-04"))
@@ -58,7 +58,10 @@ def test_a_service_that_is_paid_for_and_not_used_is_told_after_a_month(world: Wo
 
 def test_where_nothing_is_counted_nobody_is_called_silent(world: World) -> None:
     world.used("svc-1", days(62), days(61), GB)
+    world.counted(days(16))
     assert world.judged("R-04") == []
+    world.counted(days(14))
+    assert len(world.judged("R-04")) == 1
 
 
 def test_a_period_unlike_its_history_is_told(world: World) -> None:
@@ -163,7 +166,7 @@ def test_what_nobody_is_called_is_queued_at_its_price(world: World) -> None:
     }
     two = one([found["unmatched csv nobody@isp"]])
     assert (money(two), two.blocks, two.account_id) == ((500, 0, "EUR"), False, "")
-    assert found["unmatched csv '; rm -rf / #"].command == """bandmaster find ''"'"'; rm -rf / #'"""
+    assert {each.command for each in found.values()} == {"bandmaster usage exceptions list"}
     late = found["late csv u1@isp"]
     assert (late.account_id, late.money.currency) == ("A-1", "")
     assert world.check().found == 3

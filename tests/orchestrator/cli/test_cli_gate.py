@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 import pytest
@@ -148,7 +147,6 @@ def test_what_a_meter_calls_a_line_cannot_steer_a_terminal(dear: Noc, database_u
     for said in screens:
         assert "\\x1b[2J\\u202e" in said.both
         assert not set(said.both) & {"\x1b", "\u202e"}
-    assert found["command"] == f"bandmaster find {shlex.quote(name)}"
 
 
 def test_a_change_in_doubt_is_found_with_its_price(start_noc: StartNoc, database_url: str) -> None:
