@@ -178,7 +178,7 @@ def _event(session: Session, invoice: Invoice, event_id: str) -> LedgerEvent:
 def _in_force(known: Sequence[LedgerEvent], line: InvoiceLine, zone_name: str) -> tuple[str, ...]:
     """Return the event that gave the service the plan by which usage is priced."""
     until = midnight(line.until_date, zone_name)
-    steps = fold_service(line.service_id, [e for e in known if e.service_version]).history
+    steps = fold_service(line.service_id, known).history
     found = [
         step.event_id for step in steps if step.since < until and step.plan_code == line.plan_code
     ]

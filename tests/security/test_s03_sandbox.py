@@ -14,8 +14,9 @@ from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from device_templates.render import _environment
+from orchestrator.printing.html import _template
 from tests.desk import Desk, refused, tier
-from tests.tree import BESIDE, ROOMS, imports, modules, tracked, tree
+from tests.tree import BESIDE, ROOMS, imports, modules, source, tracked, tree
 
 from .conftest import Guarded
 
@@ -32,14 +33,14 @@ ENGINES = {"jinja2", "mako", "string.Template", "chevron", "genshi"}
 RUNS = {"eval", "exec", "compile", "__import__", "from_string"}
 
 
-def test_one_module_knows_the_template_engine() -> None:
+def test_two_modules_know_the_template_engine() -> None:
     users = {
         path
         for path in modules(*ROOMS, *BESIDE)
         for module, name in imports(path)
         if module.partition(".")[0] in ENGINES or f"{module}.{name}" in ENGINES
     }
-    assert users == {"device_templates/render.py"}
+    assert users == {"device_templates/render.py", "orchestrator/printing/html.py"}
 
 
 def test_nothing_that_is_read_is_run() -> None:
@@ -74,6 +75,18 @@ def test_the_environment_is_the_strict_one(tmp_path: Path) -> None:
     assert made.undefined is StrictUndefined
 
 
+def test_a_page_escapes_whatever_is_put_on_it() -> None:
+    """Goal: no text becomes markup. Method: its environment, and the ways around it looked for."""
+    made = _template().environment
+    assert isinstance(made, ImmutableSandboxedEnvironment)
+    assert made.undefined is StrictUndefined
+    assert made.autoescape is True
+    pages = [path for path in tracked() if path.startswith("orchestrator/printing/")]
+    assert len(pages) > 1
+    for path in pages:
+        assert not re.search(r"Markup|autoescape (?!=)|\|\s*safe|__html__", source(path)), path
+
+
 def test_every_template_is_a_file_of_the_repository() -> None:
     """Goal: no template on a path that settings or data could name. Method: how it is called."""
     folders = {
@@ -91,8 +104,10 @@ def test_every_template_is_a_file_of_the_repository() -> None:
         and ast.unparse(node.func) == "render_lines"
         and isinstance(node.args[1], ast.Constant)
     }
-    kept = {path.rpartition("/")[2] for path in tracked() if path.endswith(".j2")}
-    assert names == kept
+    kept = {path for path in tracked() if path.endswith(".j2")}
+    printed = {path for path in kept if not path.startswith("device_templates/")}
+    assert names == {path.rpartition("/")[2] for path in kept - printed}
+    assert printed == {f"orchestrator/printing/{_template().name}"}
 
 
 def test_text_of_people_stays_text(guarded: Guarded) -> None:
