@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from inventory import Account, local_date
 
+from .bulk import among
 from .event import LedgerEvent
 from .invoice_rows import INVOICE, LINE
 from .invoices import InvoiceLine, LineKind
@@ -66,7 +67,7 @@ def _billed(session: Session, account_ids: set[str]) -> set[str]:
         select(LINE.c.event_ids)
         .join_from(INVOICE, LINE, LINE.c.invoice_id == INVOICE.c.invoice_id)
         .where(
-            INVOICE.c.account_id.in_(account_ids),
+            among(INVOICE.c.account_id, account_ids),
             INVOICE.c.kind == "invoice",
             INVOICE.c.state == "final",
             LINE.c.kind.in_(tuple(_KINDS.values())),

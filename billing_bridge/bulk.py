@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Date, Table
+from sqlalchemy import Column, ColumnElement, Connection, Date, Table, and_, false
 from sqlalchemy.exc import DBAPIError
 
 from inventory import UtcInstant, instant_text
@@ -29,6 +29,18 @@ def insert_rows(
             connection.exec_driver_sql(statement, given)
     else:
         copy_rows(connection, f"COPY public.{table.name} ({listed}) FROM STDIN", iter(rows))
+
+
+def among(column: Column[str], names: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that a column is one of the names.
+
+    It says their range too: a PostgreSQL without fresh statistics reads a whole table for a long
+    list, but an index for a range.
+    """
+    ordered = sorted(names)
+    if not ordered:
+        return false()
+    return and_(column.between(ordered[0], ordered[-1]), column.in_(ordered))
 
 
 def copy_rows(connection: Connection, statement: str, rows: Iterator[Sequence[Any]]) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from inventory import Account, BandmasterError, LedgerBroken, Plan, local_date, service_ids_of
 
 from .account_money import MoneyLine, open_money
+from .bulk import among
 from .corrections import Thing
 from .fold import FoldedService, fold_service
 from .invoice_rows import INVOICE, LINE
@@ -232,7 +233,7 @@ def _past(session: Session, account_ids: Sequence[str], closes_on: dt.date) -> d
         select(columns.invoice_id, columns.account_id, columns.currency, columns.closes_on)
         .add_columns(columns.open_from, columns.state)
         .where(
-            columns.account_id.in_(account_ids),
+            among(columns.account_id, account_ids),
             columns.kind == "invoice",
             columns.state != "draft",
             columns.closes_on >= closes_on - _LOOK_BACK,
@@ -260,7 +261,7 @@ def _reopen(session: Session, found: Mapping[str, _Past], void: Mapping[str, str
         return
     query = (
         select(LINE.c.invoice_id, func.min(LINE.c.period_from))
-        .where(LINE.c.invoice_id.in_(list(void)))
+        .where(among(LINE.c.invoice_id, void))
         .group_by(LINE.c.invoice_id)
     )
     for invoice_id, first in session.connection().execute(query):
@@ -279,7 +280,7 @@ def _before(session: Session, starts: Mapping[str, dt.date]) -> dict[str, list[W
         select(INVOICE.c.account_id, *_BEFORE)
         .join_from(INVOICE, LINE, LINE.c.invoice_id == INVOICE.c.invoice_id)
         .where(
-            INVOICE.c.account_id.in_(list(starts)),
+            among(INVOICE.c.account_id, starts),
             INVOICE.c.kind == "invoice",
             INVOICE.c.state == "final",
             INVOICE.c.closes_on >= first - _LOOK_BACK,

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from inventory import UnknownName
 
+from .bulk import among
 from .invoice_rows import INVOICE, LINE, TAX
 
 InvoiceKind = Literal["invoice", "credit_note"]
@@ -141,7 +142,7 @@ def find_lines(session: Session, invoice_ids: Iterable[str]) -> dict[str, tuple[
     ordered = sorted(found)
     for start in range(0, len(ordered), _CHUNK):
         part = ordered[start : start + _CHUNK]
-        query = select(LINE).where(LINE.c.invoice_id.in_(part))
+        query = select(LINE).where(among(LINE.c.invoice_id, part))
         ordered_query = query.order_by(LINE.c.invoice_id, LINE.c.line_no)
         for row in session.connection().execute(ordered_query).mappings():
             found[row["invoice_id"]].append(_line(row))

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from inventory import Refused, UnknownName, canonical_json, count_accounts, new_id
 
-from .bulk import insert_rows
+from .bulk import among, insert_rows
 from .drafting import Draft
 from .invoice_rows import (
     COUNTER,
@@ -121,7 +121,7 @@ def list_runs(session: Session, legal_entity: str = "") -> tuple[InvoiceRun, ...
 def billed_count(session: Session, account_ids: Sequence[str]) -> int:
     """Return a number that goes up whenever something of these accounts is issued or voided."""
     query = select(func.count()).where(
-        INVOICE.c.account_id.in_(account_ids), INVOICE.c.state != "draft"
+        among(INVOICE.c.account_id, account_ids), INVOICE.c.state != "draft"
     )
     return session.connection().execute(query).scalar_one()
 
@@ -136,14 +136,14 @@ def keep_drafts(
     """Put the drafts in the place of any older ones of these accounts, and move the run on."""
     connection = session.connection()
     old = select(INVOICE.c.invoice_id).where(
-        INVOICE.c.account_id.in_(account_ids),
+        among(INVOICE.c.account_id, account_ids),
         INVOICE.c.state == "draft",
         INVOICE.c.kind == "invoice",
     )
     gone = connection.execute(old).scalars().all()
     if gone:
         for table in (LINE, INVOICE):
-            connection.execute(delete(table).where(table.c.invoice_id.in_(gone)))
+            connection.execute(delete(table).where(among(table.c.invoice_id, gone)))
     ids = [new_id() for _ in drafts]
     rows = [_draft_row(run, one, draft, now) for one, draft in zip(ids, drafts, strict=True)]
     insert_rows(connection, INVOICE, INVOICE_NAMES, rows)
@@ -219,7 +219,7 @@ def drafts_left(session: Session, run_id: str) -> int:
 def still_drafts(session: Session, invoice_ids: Sequence[str]) -> bool:
     """Whether all of these are drafts, as they were when they were read."""
     query = select(func.count()).where(
-        INVOICE.c.invoice_id.in_(invoice_ids), INVOICE.c.state == "draft"
+        among(INVOICE.c.invoice_id, invoice_ids), INVOICE.c.state == "draft"
     )
     return session.connection().execute(query).scalar_one() == len(invoice_ids)
 
