@@ -51,7 +51,7 @@ def hasty_rig(start_rig: StartRig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """One BNG, one OLT, and a program that does not wait long for any of them."""
     rig = start_rig(services=2, olts=1, save_s=0.02, timeout_s=2)
     rig.office = replace(rig.office, clock=Hasty())
-    monkeypatch.setattr(cli_session, "LINE_S", 0.5)
+    monkeypatch.setattr(cli_session, "LINE_S", 1.5)  # a busy OLT is no dead one
     monkeypatch.setattr(napalm, "LOCK_WAIT_S", 0)
     return rig
 
