@@ -7,7 +7,7 @@ two of them goes on where the other stopped.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -17,19 +17,34 @@ from billing_bridge import (
     RADIUS,
     SNMP,
     DueWindow,
+    LedgerEvent,
     Rollup,
     Taken,
     count_radius,
     count_snmp,
+    find_by_services,
+    fold_service,
     heard_of,
     keep_heard,
     last_radacct,
     match_again,
+    metered_stretches,
     open_radacct,
+    percentile_rollup,
     record_usage,
+    sampled_services,
+    samples_between,
     take_due,
+    used,
 )
-from inventory import AccountedSession, accounted_after, accounted_at
+from inventory import (
+    AccountedSession,
+    Plan,
+    accounted_after,
+    accounted_at,
+    find_account,
+    list_plans,
+)
 
 from .database import database_now, reading, writing
 from .settings import Settings
@@ -37,6 +52,8 @@ from .settings import Settings
 BATCH = 500
 # rows of radacct get their numbers before they are committed: look again at those behind the last
 OVERLAP = 2_000
+CIRCUITS = 20  # in one transaction: a month of each is some 9,000 samples
+SEARCHED = dt.timedelta(days=100)  # the two newest periods of a month, wherever they begin
 
 Count = Callable[[Session, Sequence[DueWindow], dt.datetime], tuple[tuple[Rollup, ...], int]]
 COUNTS: dict[str, Count] = {RADIUS: count_radius, SNMP: count_snmp}
@@ -113,3 +130,62 @@ def _roll_batch(
     return Counted(
         events=len(posted.events), unchanged=posted.unchanged, exceptions=posted.exceptions + odd
     )
+
+
+def post_percentiles(
+    engine: Engine, settings: Settings, actor: str, *, again: bool = False
+) -> Counted:
+    """Post the 95th percentile of every period that is over and whose plan commits to a rate.
+
+    What the ledger has already is left as it is, unless it is to be computed `again`: then what
+    differs is corrected.
+    """
+    total = Counted()
+    with reading(engine) as session:
+        plans = {plan.code: plan for plan in list_plans(session)}
+        now = database_now(session) - dt.timedelta(seconds=settings.usage_wait_s)
+        names: tuple[str, ...] = ()
+        if any(plan.commit_kbps for plan in plans.values()):
+            names = sampled_services(session, now - SEARCHED)
+    for start in range(0, len(names), CIRCUITS):
+        part = names[start : start + CIRCUITS]
+        with writing(engine) as session:
+            rollups = [
+                rollup
+                for service_id, story in find_by_services(session, part).items()
+                for rollup in _percentiles(session, service_id, story, plans, now, again=again)
+            ]
+            posted = record_usage(
+                session,
+                rollups,
+                database_now(session),
+                actor=actor,
+                backdate_days=settings.backdate_days,
+            )
+        total += Counted(
+            events=len(posted.events), unchanged=posted.unchanged, exceptions=posted.exceptions
+        )
+    return total
+
+
+def _percentiles(
+    session: Session,
+    service_id: str,
+    story: tuple[LedgerEvent, ...],
+    plans: Mapping[str, Plan],
+    now: dt.datetime,
+    *,
+    again: bool,
+) -> Iterator[Rollup]:
+    service = fold_service(service_id, story)
+    if not service.account_id:
+        return
+    account = find_account(session, service.account_id)
+    for stretch in metered_stretches(service, plans, account, now):
+        windows = used(session, (service_id,), stretch.since, stretch.until)[service_id]
+        if not again and any(window.meter == "p95" for window in windows):
+            continue
+        samples = samples_between(session, (service_id,), stretch.since, stretch.until)
+        rollup = percentile_rollup(service, stretch, samples[service_id])
+        if rollup is not None:
+            yield rollup

@@ -32,7 +32,8 @@ billing check, billing findings list, billing findings show, billing ack, billin
 billing resolve, billing override,
 invoice preview, invoice run, invoice show, invoice list, invoice finalise, invoice void,
 invoice export, invoice explain,
-usage radius, usage collect, usage show, usage exceptions list, usage exceptions resolve
+usage radius, usage collect, usage percentile, usage import, usage show,
+usage exceptions list, usage exceptions resolve
 """
 NO_DATA = {
     "init",

@@ -16,13 +16,15 @@ INSERT INTO plan VALUES
   ('metered', 'Metered', 't100', 'EUR', 2, 1, 'advance', 'day', 'at_period_start', true),
   ('burst', 'Burst', 't100', 'EUR', 2, 1, 'advance', 'day', 'at_period_start', true);
 INSERT INTO plan_terms VALUES
+  ('fiber-100', 0, false, 0, 'stop', 'stop', 0, 'both', 0, 0, '', 0),
   ('metered', 0, false, 0, 'stop', 'stop', 1000, 'both', 1000, 0, '', 0),
   ('burst', 0, false, 0, 'stop', 'stop', 0, 'both', 0, 0, '', 20000);
 INSERT INTO price_version VALUES
   ('fiber-100@1', 'fiber-100', '2026-01-01', 2999),
   ('metered@1', 'metered', '2026-01-01', 999),
   ('burst@1', 'burst', '2026-01-01', 9999);
-INSERT INTO price_terms VALUES ('metered@1', 0, 50, 0, 0), ('burst@1', 0, 0, 0, 100);
+INSERT INTO price_terms VALUES
+  ('fiber-100@1', 0, 0, 0, 0), ('metered@1', 0, 50, 0, 0), ('burst@1', 0, 0, 0, 100);
 """
 SERVICES = {"svc-1": "metered", "svc-2": "fiber-100", "svc-3": "burst"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.collect import Round
     from orchestrator.usage import Counted
 
-METHOD = (
-    "95th percentile of five-minute rates by nearest rank: the floor(0.05 n) highest are free, no "
-    "interpolation; of each direction, then the larger; what was not measured is not counted"
-)
 SLOT_S = 300  # as long as a slot of the percentile
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -30,6 +27,8 @@ def add(app: typer.Typer) -> None:
     group = new_group("What services have used.")
     command(group, "radius", "usage radius")(radius)
     command(group, "collect", "usage collect", "usage collect --watch")(collect)
+    command(group, "percentile", "usage percentile", "usage percentile --again")(percentile)
+    command(group, "import", "usage import may.csv --mapping cdr.yaml")(import_)
     command(group, "show", "usage show svc-1042", "usage show svc-1042 --days 62 --json")(show_)
     odd = new_group("Usage that could not be counted, with what it may cost.")
     command(odd, "list", "usage exceptions list", "usage exceptions list --all --json")(list_)
@@ -97,6 +96,53 @@ def collect(
     raise typer.Exit(int(silent))
 
 
+def percentile(
+    again: Annotated[
+        bool, typer.Option("--again", help="Compute what was posted once more, and correct it.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Post the 95th percentile of the periods that are over, where the plan commits to a rate.
+
+    Run it once a day. It looks at the two newest periods; slots that are not known count neither as
+    zero nor as anything else, and the coverage is posted with the rate.
+    """
+    from billing_bridge import METHOD
+    from orchestrator.usage import post_percentiles
+
+    with desk.store() as (settings, engine):
+        counted = post_percentiles(engine, settings, desk.actor(), again=again)
+    if json:
+        data({"counted": counted, "method": METHOD})
+    else:
+        tell(counted)
+        show(METHOD)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV with a header line.", metavar="FILE")],
+    mapping: Annotated[
+        Path, typer.Option(help="YAML: which column is what.", metavar="MAP")
+    ] = Path("usage.yaml"),
+    json: JsonFlag = False,
+) -> None:
+    """Post usage of a CSV file: each line a window of a service, by a mapping of its columns.
+
+    A mapping says `service` (with `by: login` where it is a login), `since`, `until` or `window_s`,
+    `time_zone` of times without an offset, perhaps a `key`, and `meters`: for each of down, up and
+    p95 its `column` and `unit` (or `unit_column`). The same lines again change nothing; a line that
+    cannot be read stops the file before anything is written.
+    """
+    from orchestrator.usage_import import import_usage
+
+    with desk.store() as (settings, engine):
+        counted = import_usage(engine, settings, file, mapping, desk.actor())
+    if json:
+        data(counted)
+    else:
+        tell(counted)
+
+
 def _tell_unread(done: Round) -> None:
     for name, why in done.unread.items():
         say(f"{name}: not read: {clean(why)}")
@@ -119,6 +165,7 @@ def show_(
     json: JsonFlag = False,
 ) -> None:
     """Show what a service has used, by date, as the ledger has it."""
+    from billing_bridge import METHOD
     from orchestrator.usage_people import usage_view
 
     with desk.store() as (_settings, engine):
