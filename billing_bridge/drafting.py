@@ -25,6 +25,7 @@ from .usage import UsedWindow, used
 
 _DAY = dt.timedelta(days=1)
 _CHUNK = 500
+_MONTH = dt.timedelta(days=31)
 _LOOK_BACK = dt.timedelta(days=400)  # no line is of a period that began so long before its invoice
 _BEFORE = (
     *(LINE.c.service_id, LINE.c.kind, LINE.c.period_until, LINE.c.period_from, LINE.c.plan_code),
@@ -159,6 +160,8 @@ class Drafter:
         metered = self._biller.metered
         if not metered:
             return {}
+        months = max(self._plans[code].period_months for code in metered)
+        longest = months * _MONTH  # the period that holds the start is looked at whole
         wanted: list[str] = []
         spans: list[tuple[dt.date, dt.date, str]] = []
         for account in accounts:
@@ -170,7 +173,7 @@ class Drafter:
             if found:
                 wanted += found
                 name = account.account_id
-                spans.append((starts[name] - _LOOK_BACK, closes[name], account.time_zone))
+                spans.append((starts[name] - longest, closes[name], account.time_zone))
         if not wanted:
             return {}
         since = min(midnight(start, zone) for start, _, zone in spans)
