@@ -17,7 +17,7 @@ from billing_bridge import (
     find_credit,
     reject_credit,
 )
-from inventory import WrongUse, exponent_of, find_service, lock_account, minor_units
+from inventory import WrongUse, exponent_of, find_service, lock_account, minor_units, money_text
 
 from .audit import audit
 from .database import database_now, writing
@@ -110,9 +110,9 @@ def _asked(session: Session, order: CreditOrder, actor: str) -> CreditAsked:
     try:
         amount_minor = minor_units(order.amount, exponent)
     except ValueError as error:
-        raise WrongUse(
-            f"amount in {account.currency}", str(error), "Write it like 12.50."
-        ) from None
+        like = money_text(1250, account.currency, exponent).partition(" ")[2]
+        thing = f"amount in {account.currency}"
+        raise WrongUse(thing, str(error), f"Write it like {like}.") from None
     return CreditAsked(
         kind=order.kind,
         account_id=account_id,

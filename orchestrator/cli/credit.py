@@ -200,6 +200,8 @@ def _told(row: CreditRow, *, json: bool) -> None:
         data(row.model_dump(), acted=True)
     elif row.state == "waiting":
         say(f"{shown}: {row.kind} of {_money(row)} waits for a second person.")
+        given = f"what {row.asked_by} gave {row.account_id} alone within 24 h"
+        say(f"With {given} it is above the limit.")
         say(f"Another person runs: bandmaster credit approve {shown}")
     else:
         say(f"{shown}: {row.kind} of {_money(row)} for {row.account_id} is {row.state}.")

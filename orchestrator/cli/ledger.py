@@ -228,9 +228,8 @@ def _place(session: Session, text: str) -> Head:
     from inventory import LedgerBroken, UnknownName, WrongUse
 
     seq, colon, digest = text.partition(":")
-    if not (seq.isascii() and seq.isdecimal() and len(seq) < _DIGITS) or bool(colon) != bool(
-        digest
-    ):
+    number = seq.isascii() and seq.isdecimal() and len(seq) < _DIGITS
+    if not number or bool(colon) != bool(digest):
         raise WrongUse(
             f"--after {text}", "is not SEQ or SEQ:HASH", "Copy it from the last line that you have."
         )

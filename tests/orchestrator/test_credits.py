@@ -189,7 +189,7 @@ BAD = [
     (("credit", "issue", ACCOUNT, "100000000.01"), 2, "is above", "decimal point"),
     (("credit", "issue", ACCOUNT, "9" * 13), 2, "at most 2 decimals"),
     (("credit", "issue", ACCOUNT, "5.001"), 2, "at most 2 decimals", "5.001"),
-    (("credit", "issue", "A-JPY", "5.0"), 2, "no decimals"),
+    (("credit", "issue", "A-JPY", "5.0"), 2, "no decimals", "like 1250"),
     (("credit", "issue", "A-KWD", "5.0001"), 2, "at most 3 decimals"),
     (("credit", "issue", ACCOUNT, "5,00"), 2, "5,00"),
     (("credit", "issue", ACCOUNT, "1e3"), 2, "1e3"),
