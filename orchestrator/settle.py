@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Table, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
@@ -44,7 +44,13 @@ _ARRIVED = (
     .where(_OF_SET, _PART.c.name == bindparam("at_name"), _PART.c.at_goal_since.is_(None))
     .values(at_goal_since=bindparam("since"))
 )
-_SETTLED = update(_PART).where(_OF_SET, _NAMED).values(settled=True, at_goal_since=bindparam("now"))
+_NOW = bindparam("now", type_=_PART.c.at_goal_since.type)
+# first read at goal is when an effect began (D4): a close days later must not move it
+_SETTLED = (
+    update(_PART)
+    .where(_OF_SET, _NAMED)
+    .values(settled=True, at_goal_since=func.coalesce(_PART.c.at_goal_since, _NOW))
+)
 _SINCE = select(_PART.c.at_goal_since).where(_OF_SET, _NAMED)
 _DOUBTED = select(_EXCEPTION.c.change_id, _EXCEPTION.c.participant).where(
     _EXCEPTION.c.set_id == bindparam("of_set"), _EXCEPTION.c.resolved_at.is_(None)

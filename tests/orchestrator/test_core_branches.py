@@ -189,8 +189,9 @@ def test_a_worker_whose_epoch_is_over_decides_nothing(isp: Rig) -> None:
     armed: list[bool] = []
     event.listen(isp.office.engine, "checkin", take_over)
     when(isp, OLT, "read back", lambda: armed.append(True))
-    with pytest.raises(EpochLostError):
+    with pytest.raises(EpochLostError) as caught:
         upgrade(isp)
+    assert caught.value.exit_code == 6
     assert recover(isp.office).outcome.items[0].ending == "aborted"
     is_as_before(isp)
 

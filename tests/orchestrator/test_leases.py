@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlmodel import select
 
 from inventory import LeaseHeld
@@ -193,6 +193,17 @@ def test_only_ones_own_are_given_back(worker: Make, empty_engine: Engine) -> Non
     first.release()
     first.release()
     assert rows(empty_engine) == {}
+
+
+def test_a_store_that_is_away_is_no_trouble_at_the_end(worker: Make, empty_engine: Engine) -> None:
+    """What is left dies with the process: what was done is not called failed for it."""
+    leases = worker("one")
+    leases.acquire(BOTH, wait_s=0)
+    with empty_engine.begin() as connection:
+        connection.execute(text("ALTER TABLE lease RENAME TO hidden"))
+    leases.release()
+    with pytest.raises(LeaseLostError):
+        leases.fence()
 
 
 def test_what_was_taken_over_is_not_given_back_by_the_former_holder(
