@@ -181,9 +181,9 @@ def test_what_holds_nothing_cannot_be_overridden(world: World) -> None:
 def test_an_older_check_does_not_overrule_a_newer_one_or_a_person(world: World) -> None:
     """Goal: a check that was slow says nothing about what came after its snapshot."""
     world.check(NOW + 2 * HOUR)
-    decide(world, "resolved", NOW + 3 * HOUR)
     assert world.check(NOW + HOUR).opened == 0  # older than the other check
     assert only(world).last_seen == NOW + 2 * HOUR
+    decide(world, "resolved", NOW + 3 * HOUR)
     world.check(NOW + 2 * HOUR + HOUR / 2)  # newer than that, older than the person's word
     assert only(world).status == "resolved"
 
