@@ -19,6 +19,8 @@ SCRIPTS = (
     "rating",
     "gate",
     "invoice_run",
+    "usage_rollups",
+    "percentile",
     "snmp_collect",
 )
 
