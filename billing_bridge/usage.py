@@ -6,13 +6,16 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, Connection, Select, bindparam, insert, select, update
+from sqlalchemy import BindParameter, Connection, Select, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from inventory import instant_text, new_id
 
+from .bulk import insert_rows
 from .event import LedgerEvent, NewEvent
 from .ledger import append, lock_head
 from .payload import METER_UNITS, usage_payload
@@ -25,6 +28,7 @@ GRACE = dt.timedelta(hours=24)  # what is recorded later than that is late
 BACKDATE_DAYS = 90  # what is older waits for a person
 _CHUNK = 500
 _MOST = (1 << 63) - 1
+_COLUMNS = tuple(column.name for column in WINDOWS.columns)
 _NAMES: BindParameter[Any] = bindparam("names", expanding=True)
 _STORED = select(WINDOWS).where(
     WINDOWS.c.service_id.in_(_NAMES),
@@ -275,17 +279,18 @@ def _keep_windows(
     fresh: Sequence[tuple[Rollup, UsedWindow | None, NewEvent]],
     events: Sequence[LedgerEvent],
 ) -> None:
-    new: list[dict[str, Any]] = []
+    new: list[UsedWindow] = []
     changed: list[dict[str, Any]] = []
     for (rollup, before, _), event in zip(fresh, events, strict=True):
-        row = _row(_window(rollup, before, event, event.seq))
+        window = _window(rollup, before, event, event.seq)
         if before is None:
-            new.append(row)
+            new.append(window)
         else:
+            row = {name: getattr(window, name) for name in _COLUMNS}
             keys = {f"the_{name}": row.pop(name) for name in ("service_id", "meter", "since")}
             changed.append(row | keys)
     if new:
-        connection.execute(insert(WINDOWS), new)
+        insert_rows(connection, WINDOWS, _COLUMNS, map(attrgetter(*_COLUMNS), new))
     if changed:
         columns = WINDOWS.c
         same = (
@@ -296,10 +301,6 @@ def _keep_windows(
         connection.execute(update(WINDOWS).where(*same), changed)
 
 
-def _row(window: UsedWindow) -> dict[str, Any]:
-    return {column.name: getattr(window, column.name) for column in WINDOWS.columns}
-
-
 def _settle(session: Session, counted: Sequence[Rollup]) -> None:
     by_source: defaultdict[str, list[str]] = defaultdict(list)
     for rollup in counted:
@@ -308,5 +309,6 @@ def _settle(session: Session, counted: Sequence[Rollup]) -> None:
         settle_problems(session, source, keys)
 
 
+@lru_cache(maxsize=256)  # a batch's windows share theirs
 def _short(instant: dt.datetime) -> str:
     return instant_text(instant).replace(".000000Z", "Z")

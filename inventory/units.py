@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -73,6 +74,7 @@ def local_date(instant: dt.datetime, zone_name: str) -> dt.date:
     return instant.astimezone(zone(zone_name)).date()
 
 
+@lru_cache(maxsize=256)  # what is written in bulk has few instants
 def instant_text(instant: dt.datetime) -> str:
     """Return the fixed-width UTC text `YYYY-MM-DDTHH:MM:SS.ffffffZ` of an aware instant."""
     if instant.tzinfo is None:
