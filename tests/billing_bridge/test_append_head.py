@@ -7,7 +7,7 @@ from ledger_facts import T0, TABLES, lifecycle, take_guards_away
 from sqlalchemy import Engine
 from sqlmodel import Session, SQLModel
 
-from billing_bridge import Head, append, head_at, ledger_head, tail
+from billing_bridge import Head, append, head_at, ledger_head, lock_head, tail
 from inventory import DatabaseProblem, LedgerBroken, UnknownName
 
 
@@ -44,3 +44,11 @@ def test_each_place_of_the_chain_can_be_named(engine: Engine) -> None:
         assert [each.seq for each in tail(session, after_seq=1)] == [2]
         with pytest.raises(UnknownName, match="seq 3"):
             head_at(session, 3)
+
+
+def test_who_locks_the_head_is_told_the_newest_event(engine: Engine) -> None:
+    """What is read behind it rests on all that is recorded, the caller's own events included."""
+    with Session(engine) as session, session.begin():
+        assert lock_head(session) == Head()
+        (first,) = append(session, [lifecycle("service.activated", 1)], T0)
+        assert lock_head(session) == Head(seq=1, hash=first.hash) == ledger_head(session)

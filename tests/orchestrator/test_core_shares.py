@@ -9,7 +9,9 @@ import pytest
 from sqlmodel import select
 
 from billing_bridge import find_by_service
+from inventory import list_plans
 from orchestrator.database import reading, writing
+from orchestrator.decide import _effective
 from orchestrator.recover import recover
 from orchestrator.rows import DecisionRow, ParticipantRow
 from tests.orchestrator.conftest import StartRig
@@ -70,3 +72,21 @@ def test_a_late_effect_counts_from_when_it_was_read(isp: Rig) -> None:
         shift = find_by_service(session, ONE)[-1]
     assert shift.type == "service.effect_shifted"
     assert shift.payload["to"].startswith(f"{last:%Y-%m-%dT%H:%M:%S}")
+
+
+def test_a_cut_billed_by_the_second_counts_from_its_first_line(isp: Rig) -> None:
+    """D4: who is cut pays for the higher tier until then; everything else counts from now."""
+    up = isp.plan(isp.order(ONE, NEW)).items[0]
+    assert isp.apply(isp.plan(isp.order(ONE, NEW))).items[0].ending == "done"
+    recover(isp.office)
+    down = isp.plan(isp.order(ONE, OLD)).items[0]
+    with reading(isp.office.engine) as session:
+        by_day = {plan.code: plan for plan in list_plans(session)}
+        policy = find_by_service(session, ONE)[-1].payload["price_policy"]
+    assert policy == by_day[NEW].price_policy
+    by_second = {code: replace(plan, proration="second") for code, plan in by_day.items()}
+    now = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
+    began = now - dt.timedelta(hours=1)
+    assert _effective(by_second, down, now, began) == began
+    assert _effective(by_day, down, now, began) == now
+    assert _effective(by_second, up, now, began) == now
