@@ -55,6 +55,8 @@ def append(
     NotNewest (a newer change of the service stands), LedgerBroken, ValueError (malformed event).
     """
     session.flush()
+    if not events:
+        return ()
     connection = session.connection()
     head = _lock_head(connection)
     # statements after the lock: one that waited for it would still see the older newest event

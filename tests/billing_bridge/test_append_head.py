@@ -52,3 +52,12 @@ def test_who_locks_the_head_is_told_the_newest_event(engine: Engine) -> None:
         assert lock_head(session) == Head()
         (first,) = append(session, [lifecycle("service.activated", 1)], T0)
         assert lock_head(session) == Head(seq=1, hash=first.hash) == ledger_head(session)
+
+
+def test_nothing_is_appended_behind_any_head(engine: Engine) -> None:
+    """Who has nothing to say meets no difficulty: the second time there is an event before it."""
+    with Session(engine) as session, session.begin():
+        assert append(session, [], T0) == ()
+        append(session, [lifecycle("service.activated", 1)], T0)
+        assert append(session, [], T0) == ()
+        assert ledger_head(session).seq == 1
