@@ -14,6 +14,7 @@ from .audit import audit
 from .database import database_now
 from .rows import ChangeRow, ExceptionRow
 
+ACCEPTED = "accepted: "  # how the resolution begins of what a person left as it is
 # what a person may answer to each cause; "retry" is what recovery does by itself as well
 ACTIONS = {
     "unreachable": "retry,reverse,accept",

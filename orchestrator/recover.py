@@ -90,10 +90,10 @@ def recover_set(office: Office, set_id: str, *, wait_settle: bool) -> float:
     With `wait_settle` what nobody has driven yet is driven first, because timers run on devices;
     then the settle time is waited out and the set is closed.
     """
-    applied, left_s = _waits(office, set_id) if wait_settle else (True, 0.0)
+    applied, left_s = settle_left(office, set_id) if wait_settle else (True, 0.0)
     if left_s > 0 and not applied:
         left_s = _drive_once(office, set_id)
-        applied, after_s = _waits(office, set_id)
+        applied, after_s = settle_left(office, set_id)
         if not applied:
             return left_s
         left_s = after_s
@@ -122,19 +122,19 @@ def _drive_once(office: Office, set_id: str) -> float:
             _, left_s = _settle_left(office, session, set_id)
         if not verdict:
             verdict = ensure_decided(office, set_id, CRASHED)
-            _, left_s = _waits(office, set_id)
+            _, left_s = settle_left(office, set_id)
         office.tell(short(set_id, "s"), f"decision was {verdict}: driving every participant there")
         settle(office, crew, set_id, devices, known={}, closing=left_s <= 0)
     return left_s
 
 
-def _waits(office: Office, set_id: str) -> tuple[bool, float]:
+def settle_left(office: Office, set_id: str) -> tuple[bool, float]:
+    """Say whether a set is applied, and the seconds until all logins with old rows end (W11)."""
     with reading(office.engine) as session:
         return _settle_left(office, session, set_id)
 
 
 def _settle_left(office: Office, session: Session, set_id: str) -> tuple[bool, float]:
-    """Say whether a set is applied, and the seconds until all logins with old rows end (W11)."""
     connection, where = session.connection(), {"of_set": set_id}
     changes = connection.execute(_APPLIED, where).all()
     applied = [change.applied_at for change in changes if change.applied_at]

@@ -16,7 +16,7 @@ from workflows import Crew, Goal, Observation
 from .database import database_now, reading, writing
 from .decide import abort_set, reverse_changes, shift_effect
 from .drive import Arrived, Stuck, Task, drive
-from .exceptions import open_exception, resolve_settled
+from .exceptions import ACCEPTED, open_exception, resolve_settled
 from .journal import (
     OpenSet,
     bump_epoch,
@@ -52,6 +52,9 @@ _SETTLED = (
     .values(settled=True, at_goal_since=func.coalesce(_PART.c.at_goal_since, _NOW))
 )
 _SINCE = select(_PART.c.at_goal_since).where(_OF_SET, _NAMED)
+_ACCEPTED = select(_EXCEPTION.c.change_id, _EXCEPTION.c.participant).where(
+    _EXCEPTION.c.set_id == bindparam("of_set"), _EXCEPTION.c.resolution.startswith(ACCEPTED)
+)
 _DOUBTED = select(_EXCEPTION.c.change_id, _EXCEPTION.c.participant).where(
     _EXCEPTION.c.set_id == bindparam("of_set"), _EXCEPTION.c.resolved_at.is_(None)
 )
@@ -103,6 +106,7 @@ class _Pass:
 
     opened: OpenSet
     changes: tuple[ChangeRow, ...]
+    accepted: frozenset[tuple[str, str]]  # (change_id, participant): a person left it as it is
     devices: dict[tuple[str, str], Arrived | Stuck] = field(default_factory=dict)
     sessions: dict[str, Live] = field(default_factory=dict)
     carried: dict[str, frozenset[str]] = field(init=False)  # services by device
@@ -118,7 +122,9 @@ class _Pass:
         return {
             name: found
             for (name, goal), found in self.devices.items()
-            if goal == _goal(change) and change.service_id in self.carried[name]
+            if goal == _goal(change)
+            and change.service_id in self.carried[name]
+            and (change.change_id, name) not in self.accepted
         }
 
 
@@ -175,8 +181,11 @@ def _drive_devices(
 ) -> _Pass:
     with reading(office.engine) as session:
         opened = load_set(session, set_id)
+        accepted = session.connection().execute(_ACCEPTED, {"of_set": set_id})
+        left_alone = frozenset((row.change_id, row.participant) for row in accepted)
     found = _Pass(
         opened=opened,
+        accepted=left_alone,
         changes=tuple(
             change
             for change in opened.changes
@@ -185,11 +194,11 @@ def _drive_devices(
     )
     goals: tuple[Goal, ...] = ("NEW", "OLD")
     for goal in goals:
-        services = {change.service_id for change in found.changes if _goal(change) == goal}
+        changes = [change for change in found.changes if _goal(change) == goal]
         tasks = {
             name: Task(handle=part, goal=goal)
             for name, handle in opened.handles.items()
-            if (part := handle.subset(services)).items
+            if (part := handle.subset(_driven(found, changes, name))).items
         }
         whole = {
             name: seen
@@ -199,6 +208,13 @@ def _drive_devices(
         for name, ended in drive(office, crew, set_id, tasks, whole).items():
             found.devices[name, goal] = ended
     return found
+
+
+def _driven(found: _Pass, changes: Sequence[ChangeRow], name: str) -> set[str]:
+    """Return the services that a device is driven for: what a person has accepted is left alone."""
+    return {
+        change.service_id for change in changes if (change.change_id, name) not in found.accepted
+    }
 
 
 def _drive_sessions(
@@ -212,6 +228,7 @@ def _drive_sessions(
         task
         for change in found.changes
         if _stands(change) in ("COMMITTED", "REVERSED")
+        and (change.change_id, session_name(change.change_id)) not in found.accepted
         and not any(
             isinstance(end, Stuck) and end.cause in PASSING
             for end in found.of_change(change).values()
@@ -266,7 +283,8 @@ def _excuse(
 ) -> tuple[bool, bool]:
     """Open or settle this change's exceptions; say whether any is open and whether one is away."""
     item = found.opened.items[change.change_id]
-    excused = unreachable = False
+    excused = any(change_id == change.change_id for change_id, _name in found.accepted)
+    unreachable = False
     for name, ended in found.of_change(change).items():
         if isinstance(ended, Arrived):
             if (change.change_id, name) in doubted:

@@ -21,6 +21,7 @@ from tests.orchestrator.moments import (
     disputed,
     is_as_before,
     is_done,
+    nothing_left,
     upgrade,
     when,
 )
@@ -95,6 +96,23 @@ def test_an_unreachable_device_holds_the_session_up(isp: Rig) -> None:
     isp.fleet.control(OLT, "revive")
     assert recover(isp.office).outcome.exit_code() == 0
     is_done(isp)
+
+
+def test_a_device_that_was_accepted_does_not_hold_the_session_up(isp: Rig) -> None:
+    """What a person accepts is that device alone: the session follows, and is looked at again."""
+    _settle_time(isp, 600)
+    when(isp, "decision", "committed", lambda: isp.fleet.control(OLT, "die"))
+    assert upgrade(isp)[0] == "in doubt"
+    assert truth(isp, ONE).session == SPEED[OLD]
+    answered = answer_exception(
+        isp.office, disputed(isp).exception_id, "accept", "tester", "to be replaced"
+    )
+    assert answered.exit_code() == 0
+    assert truth(isp, ONE).session == SPEED[NEW]
+    assert _state(isp) == "COMMITTED"
+    _applied_long_ago(isp)
+    assert recover(isp.office).outcome.exit_code() == 0
+    nothing_left(isp)
 
 
 def test_the_settle_time_begins_anew_with_a_persons_reversal(isp: Rig) -> None:

@@ -24,7 +24,8 @@ WORLD_FAULTS = (
     "human lock",
     "relogin",
 )
-WORKERS = ("recover", "recover elsewhere", "apply again", "apply elsewhere", "interrupt")
+WORKERS = ("recover", "recover elsewhere", "apply again", "apply elsewhere", "interrupt", "answer")
+ANSWERS = ("retry", "accept", "reverse")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,12 +56,14 @@ class Scenario:
     watcher: str = ""  # "", "same host" or "elsewhere": somebody runs recovery all the time
     acts: tuple[Act, ...] = ()
     again: bool = False  # afterwards another order, and then the first one once more, same key
+    answer: str = ""  # what a person says to exceptions, where that is offered; else "accept"
 
     def text(self) -> str:
         """The scenario for people."""
         head = f"seed {self.seed}: {self.order} at {self.place}, quantum {self.quantum}"
         head += ", recovery elsewhere" if self.elsewhere else ""
         head += ", ordered again" if self.again else ""
+        head += f", exceptions answered with {self.answer}" if self.answer else ""
         return "\n  ".join([head + (f", watcher {self.watcher}" if self.watcher else ""),
                             *(act.text() for act in self.acts)])  # fmt: skip
 
@@ -87,6 +90,7 @@ def draw(seed: int) -> Scenario:
         watcher=rng.choices(("", "same host", "elsewhere"), (6, 1, 2))[0],
         acts=acts,
         again=rng.random() < 0.05,
+        answer=rng.choice(("", *ANSWERS)),
     )
 
 

@@ -17,6 +17,7 @@ from .sessions import WRITES
 from .world import Online, World, access_rates
 
 OURS_NOT = (HUMAN, "timer", "reload")
+PERSON = "Z"  # processes in which a person answers exceptions
 RECOVERERS = "RPWX"  # processes that talk to devices for an open change only
 RATE_OF_TABLE = {index: kbps for kbps, index in TABLE_OF.items()}
 Rates = tuple[int, int, str]  # down, up, state
@@ -218,8 +219,13 @@ class Judge:
             if not what.startswith(WRITES):
                 return
             self.blame("P2", f"{what} on {box.name} without a durable intent")
-        elif not found["o"]:
+        elif not found["o"] and not self._asked(self.world.sender, box.name):
             self.blame("P10", f"{what} on {box.name} after every change there was closed")
+
+    def _asked(self, who: str, participant: str) -> bool:
+        """Whether a person's answer is being carried out: that may be on a closed change."""
+        query = "SELECT 1 FROM exception_item WHERE resolved_at IS NULL AND participant LIKE ?"
+        return who.startswith(PERSON) and bool(self._rows(query, participant))
 
     def _service_of(self, box: Box, key: str) -> str:
         line = key.partition("/")[0]
@@ -253,7 +259,7 @@ class Judge:
             )
             if not rows:
                 self.blame("P2", f"{service_id} changed on {box.name} without an intent")
-            elif all(row["state"] == "CLOSED" for row in rows):
+            elif all(row["state"] == "CLOSED" for row in rows) and not self._asked(who, box.name):
                 self.blame("P10", f"{service_id} changed on {box.name} after its change was closed")
 
     def permanent(self, box: Box, who: str) -> None:
@@ -290,7 +296,9 @@ class Judge:
         )
         if not any(row["verdict"] == "COMMIT" for row in rows):
             self.blame("P9", f"a CoA for {login} before the decision")
-        elif all(row["state"] == "CLOSED" for row in rows):
+        elif all(row["state"] == "CLOSED" for row in rows) and not self._asked(
+            self.world.scheduler.me().process.name, "%"
+        ):
             self.blame("P10", f"a CoA for {login} after its change was closed")
 
     def coa_done(self, login: str, _live: Online | None) -> None:
@@ -306,7 +314,10 @@ class Judge:
                 self.blame("P12", f"change of {row['service_id']} is still {row['state']}")
         excused = {
             (row["service_id"], row["participant"].partition(":")[0])
-            for row in self._rows("SELECT * FROM exception_item WHERE resolved_at IS NULL")
+            for row in self._rows(
+                "SELECT service_id, participant FROM exception_item"
+                " WHERE resolved_at IS NULL OR resolution LIKE 'accepted%'"
+            )
         }
         folds = self.folds()
         for service_id, fold in folds.items():

@@ -16,8 +16,10 @@ from sqlmodel import SQLModel
 
 from billing_bridge import ddl, invoice_ddl
 from inventory import BandmasterError, new_id
+from orchestrator.answers import answer_exception
 from orchestrator.apply import apply_plan, load_plan
 from orchestrator.database import reading
+from orchestrator.exceptions import list_open
 from orchestrator.imports import import_files
 from orchestrator.interrupt import Interrupts
 from orchestrator.plan import known_outcome, make_plan
@@ -26,7 +28,7 @@ from workflows import Order
 
 from .boxes import Box
 from .faults import COMMIT_FAULTS, Act, Scenario
-from .judge import Judge, Violation
+from .judge import PERSON, Judge, Violation
 from .places import PLACES, Place, line_of, login_of
 from .scheduler import Hung, Process, Worker
 from .store import Store
@@ -184,6 +186,11 @@ class _Play:
                 self._play_out()
             self._make_peace()
             self.judge.at_rest()
+            if self.scenario.answer and self._asked():
+                self._start(f"{PERSON}9", self.home, self._answer)
+                self._play_out()
+                self._recover_at_peace()
+                self.judge.at_rest()
             if self.scenario.again and not self.judge.violations:
                 self._order_again()
         except Hung as hung:
@@ -227,6 +234,18 @@ class _Play:
     def _recover(self, process: Process) -> None:
         recover(self.world.office(process), wait_settle=True)
 
+    def _answer(self, process: Process) -> None:
+        """A person answers every exception that is open."""
+        office = self.world.office(process)
+        with reading(office.engine) as session:
+            rows = list_open(session)
+        for row in rows:
+            offered = self.scenario.answer in row.actions.split(",")
+            action = self.scenario.answer if offered else "accept"
+            with contextlib.suppress(BandmasterError):
+                answer_exception(office, row.exception_id, action, "joe", "told so")
+                self.injected[f"answered {action}"] += 1
+
     def _watch(self, process: Process) -> None:
         office = self.world.office(process)
         for _ in range(WATCH_ROUNDS):
@@ -244,9 +263,13 @@ class _Play:
         self.mains.clear()
 
     def _open(self) -> int:
-        found: int = self.judge.look.execute(
-            "SELECT count(*) FROM change WHERE state <> 'CLOSED'"
-        ).fetchone()[0]
+        return self._count("change WHERE state <> 'CLOSED'")
+
+    def _asked(self) -> int:
+        return self._count("exception_item WHERE resolved_at IS NULL")
+
+    def _count(self, rows: str) -> int:
+        found: int = self.judge.look.execute(f"SELECT count(*) FROM {rows}").fetchone()[0]  # noqa: S608
         return found
 
     def _make_peace(self) -> None:
@@ -255,6 +278,9 @@ class _Play:
         world = self.world
         world.fault = world.store.commit_fault = world.store.statement_fault = ""
         self._wait(PEACE_S)  # what is on its way arrives
+        self._recover_at_peace()
+
+    def _recover_at_peace(self) -> None:
         for number in range(RECOVERIES_AT_PEACE):
             if number and not self._open():
                 break
@@ -425,6 +451,8 @@ class _Play:
         elif what.startswith("apply"):
             host = "host-d" if what.endswith("elsewhere") else "host-a"
             self._start(f"Y{len(world.processes)}", host, self._apply)
+        elif what == "answer":
+            self._start(f"{PERSON}{len(world.processes)}", "host-a", self._answer)
         else:
             return False
         return True

@@ -104,6 +104,36 @@ def test_a_worker_may_sleep_on_its_way_in(stage: Theatre, place: str) -> None:
         assert result.violations == [], story(result)
 
 
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        # the NAS is away when its device is accepted: the session still has to follow
+        Scenario(
+            seed=161,
+            place="junos",
+            order="up",
+            acts=(Act("device", 30, "box away", 700.0, 1), Act("sql", 258, "answer")),
+            answer="accept",
+        ),
+        # recovery is at work when a person accepts: the change is not closed under its hands
+        Scenario(
+            seed=90,
+            place="set3",
+            order="up",
+            watcher="elsewhere",
+            acts=(Act("sql", 279, "answer"), Act("device", 20, "reload", 40.0, 3)),
+            answer="accept",
+        ),
+    ],
+)
+def test_accepting_one_participant_leaves_no_other_behind(
+    stage: Theatre, scenario: Scenario
+) -> None:
+    result = stage.play(scenario)
+    assert result.violations == [], story(result)
+    assert result.injected["answered accept"] > 0, story(result)
+
+
 def test_a_dead_worker_reaches_nothing(stage: Theatre) -> None:
     """Goal: a kill is a kill. Method: no request of the worker after it, in a traced run."""
     result = stage.play(quiet("both", "up", Act("any", 170, "kill")), traced=True)
