@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from .faults import Scenario, draw
 from .places import PLACES
 from .pool import Tally, Task, pairs, play_all, single_edges, some_pairs
-from .run import Result, shrink, theatre
+from .run import Result, theatre
+from .shrink import shrink
 
 SHOWN = 2  # failures that are shrunk and told
 

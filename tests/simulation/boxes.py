@@ -221,3 +221,18 @@ class Box:
         if self.confirms and not confirmed_s:
             self.keep(HUMAN)
         return True
+
+
+def human_value(box: Box, line: str) -> tuple[str, str]:
+    """What a person sets on a line of ours: a rate that nobody ordered."""
+    if box.kind == "smartax":
+        return f"{line}/outbound", "12"
+    if box.kind == "linux":
+        return f"{line}/down", "50000"
+    return f"{line}/output", "DOWN-50M"
+
+
+def unlock(box: Box) -> None:
+    """A person gives the lock back."""
+    if box.holder == "a person":
+        box.holder = None

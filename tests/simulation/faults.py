@@ -26,6 +26,7 @@ WORLD_FAULTS = (
 )
 WORKERS = ("recover", "recover elsewhere", "apply again", "apply elsewhere", "interrupt", "answer")
 ANSWERS = ("retry", "accept", "reverse")
+MIDNIGHT_S = 18 * 3600.0  # of the accounts' time zone, from the plan on
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,6 +57,8 @@ class Scenario:
     watcher: str = ""  # "", "same host" or "elsewhere": somebody runs recovery all the time
     acts: tuple[Act, ...] = ()
     again: bool = False  # afterwards another order, and then the first one once more, same key
+    undo: str = ""  # "rollback" or "as never": what is done is taken back afterwards
+    starts_s: float = 0.0  # after the plan was made; MIDNIGHT_S less a little crosses a midnight
     answer: str = ""  # what a person says to exceptions, where that is offered; else "accept"
 
     def text(self) -> str:
@@ -63,6 +66,8 @@ class Scenario:
         head = f"seed {self.seed}: {self.order} at {self.place}, quantum {self.quantum}"
         head += ", recovery elsewhere" if self.elsewhere else ""
         head += ", ordered again" if self.again else ""
+        head += f", then {self.undo}" if self.undo else ""
+        head += f", {self.starts_s:.0f} s after it was planned" if self.starts_s else ""
         head += f", exceptions answered with {self.answer}" if self.answer else ""
         return "\n  ".join([head + (f", watcher {self.watcher}" if self.watcher else ""),
                             *(act.text() for act in self.acts)])  # fmt: skip
@@ -91,6 +96,8 @@ def draw(seed: int) -> Scenario:
         acts=acts,
         again=rng.random() < 0.05,
         answer=rng.choice(("", *ANSWERS)),
+        undo=rng.choices(("", "rollback", "as never"), (30, 1, 1))[0],
+        starts_s=MIDNIGHT_S - rng.uniform(0, 40) if rng.random() < 0.1 else 0.0,
     )
 
 

@@ -6,13 +6,16 @@ every landed COMMIT and every change of a device, and once everything is at rest
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from inventory import local_date, parse_instant
+
 from .boxes import HUMAN, Box, Config, Login
-from .places import SUSPENDED, TABLE_OF, TIERS, line_of, login_of
+from .places import BASE, SUSPENDED, TABLE_OF, TIERS, ZONE, line_of, login_of
 from .sessions import WRITES
 from .world import Online, World, access_rates
 
@@ -55,6 +58,7 @@ class Judge:
     violations: list[Violation] = field(default_factory=list)
     last_read_s: dict[str, float] = field(default_factory=dict)
     human_s: dict[tuple[str, str], float] = field(default_factory=dict)  # (box, line)
+    turned_s: dict[tuple[str, str], float] = field(default_factory=dict)  # (box, service)
     closed_s: dict[tuple[str, str], float] = field(default_factory=dict)  # (service, box)
     closed: set[str] = field(default_factory=set)
     decisions: dict[str, str] = field(default_factory=dict)
@@ -244,6 +248,8 @@ class Judge:
         turned = {key for key in keys if before.get(key) != box.running.get(key)}
         for key in turned if who == HUMAN else ():
             self.human_s[box.name, key.partition("/")[0]] = self.world.scheduler.now_s
+        for service_id in {self._service_of(box, key) for key in turned}:
+            self.turned_s[box.name, service_id] = self.world.scheduler.now_s
         if who in OURS_NOT:
             return
         for key in sorted(turned):
@@ -326,6 +332,7 @@ class Judge:
                     self._device_agrees(service_id, self.world.boxes[name], fold)
             if self.world.place.logins and (service_id, "session") not in excused:
                 self._session_agrees(service_id)
+        self._charged_when_given(folds, excused)
         for box in self.world.boxes.values():
             names = {name for _, name in excused}
             ours = box.pending is not None and "human" not in box.pending.token
@@ -336,6 +343,30 @@ class Judge:
             " GROUP BY order_id HAVING n > 1"
         ):
             self.blame("P14", f"order {order['order_id']} has {order['n']} changes that count")
+
+    def _charged_when_given(self, folds: dict[str, Fold], excused: set[tuple[str, str]]) -> None:
+        """P13: no higher tier is charged from a date before the devices gave it for good."""
+        shifts = {
+            found["shifts"]: found["to"]
+            for found in (json.loads(event["body"])["payload"] for event in self.events)
+            if "shifts" in found
+        }
+        for event in self.events:
+            if event["type"] != "tier.changed" or not event["change_id"]:
+                continue
+            service_id = event["service_id"]
+            body = json.loads(event["body"])
+            since, tier = body["effective_at"], body["payload"]["tier"]
+            since = shifts.get(event["event_id"], since)
+            if tier != folds[service_id].tier or TIERS[tier][:2] <= TIERS[BASE][:2]:
+                continue  # changed again since, or no more than before
+            for name in self._devices_of(service_id):
+                given_s = self.turned_s.get((name, service_id), 0.0)
+                given = self.world.scheduler.born + dt.timedelta(seconds=given_s)
+                late = local_date(given, ZONE) > local_date(parse_instant(since), ZONE)
+                person = (name, line_of(self.world.boxes[name].kind, service_id)) in self.human_s
+                if late and not person and (service_id, name) not in excused:
+                    self.blame("P13", f"{service_id} pays from {since}, {name} gives at {given}")
 
     def ordered_once(self) -> None:
         """P14: the repetition of an order has not been charged once more."""

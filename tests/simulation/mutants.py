@@ -23,7 +23,8 @@ from . import rules
 from .__main__ import say, story
 from .faults import Act, Scenario, draw
 from .places import PLACES
-from .run import shrink, theatre
+from .run import theatre
+from .shrink import shrink
 
 Hunt = Callable[[int], Scenario]
 

@@ -9,6 +9,7 @@ from typing import Any
 from .boxes import Config
 
 FIRST = 1001
+ZONE = "America/New_York"  # its midnight is not that of the database's clock
 TIERS = {
     "fiber-100": (100_000, 20_000, "29.99"),
     "fiber-500": (500_000, 100_000, "49.99"),
@@ -64,7 +65,7 @@ class Place:
                     "id": f"A-{name}",
                     "name": f"Subscriber {name}",
                     "address": "Elm Street",
-                    "time_zone": "UTC",
+                    "time_zone": ZONE,
                     "cycle_day": 1,
                     "legal_entity": "isp",
                     "currency": "EUR",

@@ -8,7 +8,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,9 +24,10 @@ from orchestrator.imports import import_files
 from orchestrator.interrupt import Interrupts
 from orchestrator.plan import known_outcome, make_plan
 from orchestrator.recover import recover
+from orchestrator.rollback import Undo, plan_rollback
 from workflows import Order
 
-from .boxes import Box
+from .boxes import Box, human_value, unlock
 from .faults import COMMIT_FAULTS, Act, Scenario
 from .judge import PERSON, Judge, Violation
 from .places import PLACES, Place, line_of, login_of
@@ -119,7 +120,7 @@ class Theatre:
         """Run one scenario to its end."""
         place = PLACES[scenario.place]
         prepared = self.prepared(place, scenario.order)
-        world = self._stage.world = World(self._store, place, scenario.seed)
+        world = self._stage.world = World(self._store, place, scenario.seed, scenario.starts_s)
         self._store.load(prepared.image, world.scheduler)
         play = _Play(world, scenario, prepared.plan_id, traced=traced)
         play.listed = listed
@@ -191,7 +192,12 @@ class _Play:
                 self._play_out()
                 self._recover_at_peace()
                 self.judge.at_rest()
-            if self.scenario.again and not self.judge.violations:
+            if self.scenario.undo and not self.judge.violations and not self._asked():
+                self._start("U", self.home, self._undo)
+                self._play_out()
+                self._recover_at_peace()
+                self.judge.at_rest()
+            elif self.scenario.again and not self.judge.violations:
                 self._order_again()
         except Hung as hung:
             self.judge.blame("P12", str(hung))
@@ -245,6 +251,20 @@ class _Play:
             with contextlib.suppress(BandmasterError):
                 answer_exception(office, row.exception_id, action, "joe", "told so")
                 self.injected[f"answered {action}"] += 1
+
+    def _undo(self, process: Process) -> None:
+        """What the command line does with a rollback of the first service's change."""
+        office = self.world.office(process)
+        found = self.judge.look.execute(
+            "SELECT change_id FROM change WHERE outcome = 'done' AND service_id = ?",
+            (self._service_id(0),),
+        ).fetchone()
+        if found is not None:
+            undo = Undo(actor="joe", reason="by mistake", as_never=self.scenario.undo == "as never")
+            plan = plan_rollback(office, found["change_id"], undo)
+            self._shown()
+            apply_plan(office, Interrupts(), plan.plan_id)
+            self.injected[self.scenario.undo] += 1
 
     def _watch(self, process: Process) -> None:
         office = self.world.office(process)
@@ -314,8 +334,14 @@ class _Play:
         office = self.world.office(process)
         if not known_outcome(office, order):
             plan = make_plan(office, (order,), skip=False)
+            self._shown()
             apply_plan(office, Interrupts(), plan.plan_id)
             recover(office, wait_settle=True)
+
+    def _shown(self) -> None:
+        """A new plan names a person's lines as well: whoever applies it has seen them."""
+        for box in self.world.boxes.values():
+            box.humans.clear()
 
     def _endings(self) -> Counter[str]:
         world = self.world
@@ -427,7 +453,7 @@ class _Play:
             box.reload(act.value)
         elif what == "human edit":
             if any(key.startswith(f"{line}/") for key in box.running):
-                box.human_edit(*_human_value(box, line))
+                box.human_edit(*human_value(box, line))
         elif what == "human edit beside":
             box.human_edit("9999/note", "x")
         elif what == "human commit":
@@ -439,7 +465,7 @@ class _Play:
         elif what == "human lock":
             if box.confirms and box.holder is None:
                 box.holder = "a person"
-                scheduler.at(scheduler.now_s + act.value, lambda: _unlock(box))
+                scheduler.at(scheduler.now_s + act.value, lambda: unlock(box))
         elif what == "relogin":
             if world.place.logins:
                 world.relogin(login_of(self._service(act)), min(act.value, 19.0))
@@ -458,20 +484,6 @@ class _Play:
         return True
 
 
-def _human_value(box: Box, line: str) -> tuple[str, str]:
-    """What a person sets on a line of ours: a rate that nobody ordered."""
-    if box.kind == "smartax":
-        return f"{line}/outbound", "12"
-    if box.kind == "linux":
-        return f"{line}/down", "50000"
-    return f"{line}/output", "DOWN-50M"
-
-
-def _unlock(box: Box) -> None:
-    if box.holder == "a person":
-        box.holder = None
-
-
 @contextlib.contextmanager
 def theatre() -> Iterator[Theatre]:
     """The simulated ports are in place while this lasts; garbage is collected between runs."""
@@ -483,29 +495,3 @@ def theatre() -> Iterator[Theatre]:
         finally:
             gc.unfreeze()
             gc.enable()
-
-
-def shrink(play: Callable[[Scenario], Result], failed: Result) -> Result:
-    """Return the same failure with as few acts, and as plain a scenario, as still show it."""
-    best = failed
-
-    def same(scenario: Scenario) -> bool:
-        nonlocal best
-        found = play(scenario)
-        if found.promise == failed.promise:
-            best = found
-            return True
-        return False
-
-    again = True
-    while again:
-        again = False
-        for act in best.scenario.acts:
-            rest = tuple(each for each in best.scenario.acts if each != act)
-            if same(replace(best.scenario, acts=rest)):
-                again = True
-                break
-    for plainer in ({"watcher": ""}, {"quantum": 1_000_000}, {"place": "junos"}, {"order": "up"}):
-        if any(getattr(best.scenario, key) != value for key, value in plainer.items()):
-            same(replace(best.scenario, **plainer))
-    return best

@@ -136,7 +136,8 @@ class Worker:
 class Scheduler:
     """Gives turns, counts edges, moves the clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, starts_s: float = 0.0) -> None:
+        self.born = START + dt.timedelta(seconds=starts_s)
         self.now_s = 0.0
         self.current: Worker | None = None
         self.edges = 0
@@ -157,7 +158,7 @@ class Scheduler:
 
     def utc(self) -> dt.datetime:
         """The simulated database's clock."""
-        return START + dt.timedelta(seconds=self.now_s)
+        return self.born + dt.timedelta(seconds=self.now_s)
 
     def at(self, when_s: float, event: Event) -> None:
         """Do something in the world at a time."""

@@ -17,7 +17,8 @@ from .faults import Act, Scenario, draw
 from .mutants import MUTANTS, removed
 from .places import PLACES
 from .pool import all_edges
-from .run import Result, Theatre, shrink, theatre
+from .run import Result, Theatre, theatre
+from .shrink import shrink
 from .trace import quiet
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -57,7 +57,7 @@ class World:
     """Everything outside the program."""
 
     def __init__(self, store: Store, place: Place, seed: int, born_s: float = 0.0) -> None:
-        self.scheduler = Scheduler()
+        self.scheduler = Scheduler(born_s)
         self.store = store
         self.place = place
         self.boxes: dict[str, Box] = {
@@ -157,8 +157,10 @@ class World:
         def act() -> CoaReply:
             return self._coa(session, attributes, action)
 
-        if fault.startswith("late"):
+        if fault.startswith("late"):  # nothing can call it back: judged by what the session has
             scheduler.at(scheduler.now_s + self.late_s, act)
+        else:
+            self.coa_heard(session.login)
         answer = CoaReply(kind="SILENCE", text="no answer")
         if fault in ("", "unanswered", "sent+kill") and scheduler.now_s >= (
             self.boxes[device.name].away_until_s
@@ -179,7 +181,6 @@ class World:
         self, session: AccessSession, attributes: tuple[ReplyAttribute, ...], action: str
     ) -> CoaReply:
         login = session.login
-        self.coa_heard(login)
         live = self.online.get(login)
         if live is None or live.identity != session.acct_session_id:
             return CoaReply(kind="NAK", error_cause=503, text="session context not found")
