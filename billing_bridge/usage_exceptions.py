@@ -137,7 +137,9 @@ def find_problem(session: Session, exception_id: str) -> UsageException:
     query = select(EXCEPTIONS).where(EXCEPTIONS.c.exception_id == exception_id)
     row = session.connection().execute(query).mappings().first()
     if row is None:
-        raise UnknownName(exception_id, "is no usage exception")
+        raise UnknownName(
+            exception_id, "is no usage exception", "See: bandmaster usage exceptions list"
+        )
     return _value(row)
 
 
