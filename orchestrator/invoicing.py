@@ -186,7 +186,8 @@ def _ready(session: Session, run: InvoiceRun, after: str) -> tuple[Ready, ...]:
         raise Refused(
             f"invoice run {run.run_id}",
             f"is stopped by {stop.rule}: {stop.what}",
-            f"Mend it, or bill all the same: bandmaster billing override f-{stop.finding_id}",
+            "Mend it, or bill all the same: "
+            f"bandmaster billing override f-{stop.finding_id} --reason TEXT",
         )
     return tuple(hold(one, found.get(one.invoice.account_id, ())) for one in ready)
 

@@ -81,13 +81,17 @@ def _read(letters: str, text: str) -> tuple[str, str]:
     if lowered[1:2] == "-" and lowered[:1] in NAMES:
         if lowered[0] not in letters:
             wanted = " or ".join(NAMES[letter] for letter in letters)
-            raise WrongUse(text, f"is a {NAMES[lowered[0]]}, here a {wanted} is needed")
+            raise WrongUse(text, f"is {_one(NAMES[lowered[0]])}, here {_one(wanted)} is needed")
         kinds, lowered = lowered[0], lowered[2:]
     digits = lowered.replace("-", "")
     if not digits or len(digits) > _DIGITS or set(digits) - set("0123456789abcdef"):
         wanted = " or ".join(f"{letter}-..." for letter in letters)
         raise WrongUse(text, "is not an identifier", f"Identifiers look like {wanted}")
     return kinds, digits
+
+
+def _one(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeio' else 'a'} {noun}"  # a usage, an invoice
 
 
 def _starting(session: Session, letter: str, digits: str) -> list[str]:
