@@ -31,7 +31,7 @@ from . import (
 )
 from .options import EXIT_CODES, new_group
 from .output import finish, say
-from .trouble import quiet, tell
+from .trouble import is_stop, quiet, tell
 
 app = new_group(
     "Change what a subscriber's line can do and what the subscriber is charged, as one act.",
@@ -108,6 +108,9 @@ def run(arguments: list[str]) -> int:
         say("Stopped.")
         return 1
     except Exception as error:  # noqa: BLE001  # the last one to hear of it tells a person
+        if is_stop(error):
+            say("Stopped.")
+            return 1
         return tell(error, debug=debug)
     return 0
 

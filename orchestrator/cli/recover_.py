@@ -11,6 +11,7 @@ from . import desk
 from .options import JsonFlag, command
 from .output import Painted, clean, data, paint, say, table
 from .progress import Progress
+from .trouble import is_stop
 
 if TYPE_CHECKING:
     from orchestrator.recover import Recovered
@@ -65,7 +66,9 @@ def recover(
             if watch:
                 run_always(office)
             found = run(office, wait_settle=wait)
-        except KeyboardInterrupt:
+        except BaseException as error:
+            if not is_stop(error):
+                raise
             say("Stopped. What is not settled yet stays as it is: run bandmaster recover again.")
             raise typer.Exit(0 if watch else EXIT_UNDECIDED) from None
     if json:

@@ -40,6 +40,17 @@ def quiet(*, debug: bool) -> None:
     logging.getLogger().addHandler(handler)
 
 
+def is_stop(error: BaseException) -> bool:
+    """Say whether a person's Ctrl-C is behind an error.
+
+    It comes anywhere, so a driver may trip over its own half-done work on the way out.
+    """
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
+    return behind is not None
+
+
 def tell(error: Exception, *, debug: bool) -> int:
     """Write an error for people and return the exit code it stands for.
 

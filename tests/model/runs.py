@@ -52,6 +52,7 @@ def is_modelled(scenario: Scenario) -> bool:
     return (
         scenario.place in PLACES_HELD
         and not scenario.again
+        and not scenario.undo
         and all(act.what in FAULTS_OF for act in acts)
         and not any(act.what == "human edit" and not _is_plain(scenario, act) for act in acts)
         and sum(act.what == "relogin" for act in acts) <= 1

@@ -16,6 +16,7 @@ from orchestrator.cli import desk
 from orchestrator.cli.ids import resolve
 from orchestrator.cli.options import EXIT_CODES
 from orchestrator.cli.output import Cell, Painted, clean, table_lines
+from orchestrator.cli.trouble import is_stop
 from orchestrator.database import make_engine, reading
 from orchestrator.journal import short
 from tests.orchestrator.cli.cli_rig import CHECKOUT, Shell
@@ -313,3 +314,15 @@ def test_json_goes_to_standard_output_alone(shell: Shell) -> None:
         said = shell.ok(*words, "--json")
         json.loads(said.out)
         assert said.err == "", words
+
+
+def test_an_error_on_the_way_out_of_ctrl_c_is_no_bug() -> None:
+    """Goal: whoever stops a command hears that it stopped. Method: what lies behind the error."""
+    tripped, told = ValueError(), WrongUse("it", "was told in words of its own")
+    for error in (tripped, told):  # a driver in the middle of a statement, and our own words
+        error.__context__ = KeyboardInterrupt()
+    told.__suppress_context__ = True
+    assert is_stop(KeyboardInterrupt())
+    assert is_stop(tripped)
+    assert not is_stop(told)
+    assert not is_stop(ValueError())
