@@ -242,7 +242,8 @@ def note(
     """Add lines to the story of a set and return their time; `now` where the caller knows it."""
     at = now or database_now(session)
     rows = [{"set_id": set_id, "at": at, **each} for each in lines]
-    session.connection().execute(_STORY, rows)
+    if rows:
+        session.connection().execute(_STORY, rows)
     return at
 
 

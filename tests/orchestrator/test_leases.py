@@ -82,6 +82,18 @@ def test_all_are_taken_or_none(worker: Make, empty_engine: Engine, clock: Moving
     assert clock.sleeps == []
 
 
+def test_a_worker_without_devices_takes_nothing_and_may_decide(
+    worker: Make, empty_engine: Engine, clock: Moving
+) -> None:
+    """A service that RADIUS alone carries has no device to lease."""
+    alone = worker("alone")
+    alone.acquire(frozenset(), wait_s=0)
+    alone.fence()
+    alone.renew()
+    assert rows(empty_engine) == {}
+    assert clock.sleeps == []
+
+
 def test_a_counter_that_stands_still_is_taken_over(
     worker: Make, empty_engine: Engine, clock: Moving
 ) -> None:
