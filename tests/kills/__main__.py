@@ -27,7 +27,7 @@ from tests.kills.stories import BEGINNINGS, Spans, Story, make_stories
 from tests.orchestrator.cuts import list_edges
 
 LANES = 4  # even ones on SQLite, odd ones on PostgreSQL
-SPARE = 12  # services of a lane beyond what its share of the stories should need
+SPARE = 24  # services of a lane beyond what its share of the stories should need
 SHARED_MEMORY = Path("/dev/shm")  # a kill does not depend on the disk, the time does
 MORE = 1.2  # some cuts come after the end of their process: so many more are planned
 
@@ -178,6 +178,9 @@ def _walk_all(lanes: Sequence[Lane], stories: Sequence[Story], report: Report) -
             try:
                 story = left[number % 2].get_nowait()
             except queue.Empty:
+                break
+            if not found.has_room(story):
+                left[number % 2].put(story)
                 break
             if not _walk(found, [story], report):
                 return

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import length_hint
 from pathlib import Path
 
 from sqlalchemy import text
@@ -73,6 +74,10 @@ class Lane:
         """Read everything anew, holding the ledger to where it was."""
         self.stored = read_store(self.field.rig, self.stored.head)
         self.devices = read_devices(self.field.rig)
+
+    def has_room(self, story: Story) -> bool:
+        """Say whether enough services are left: a lane that is quicker than others runs out."""
+        return length_hint(self.services) >= story.services
 
     def tell(self, story: Story) -> Told:
         """Live through one story; its problem says what did not hold."""

@@ -200,7 +200,7 @@ BAD = [
     (("credit", "issue", "5"), 2, "needs an account and an amount"),
     (("credit", "issue", ACCOUNT, "5", "6"), 2, "needs an account and an amount"),
     (("credit", "approve", "m-0197a3f2"), 2, "is no credit", "bandmaster credit list"),
-    (("credit", "approve", "x-0197a3f2"), 2, "is a exception"),
+    (("credit", "approve", "x-0197a3f2"), 2, "is an exception"),
     (("credit", "list", "--account", "A-9"), 2, "account A-9"),
 ]
 
