@@ -82,10 +82,13 @@ def _calls(path: str, *names: str) -> Iterator[ast.Call]:
             yield node
 
 
+PAGE = "orchestrator/printing/html.py"  # goes to a reader and to no device: held by S3, escaped
+
+
 def test_a_template_is_rendered_in_one_place_and_given_words_alone() -> None:
     """Goal: no way round the gate of words. Method: who loads, who renders, with what."""
     loads = {p for p in modules(*ROOMS) for _ in _calls(p, "get_template", "render_async")}
-    assert loads == {"device_templates/render.py"}
+    assert loads == {"device_templates/render.py", PAGE}
     (render,) = [
         node
         for node in ast.walk(tree("device_templates/render.py"))
