@@ -126,7 +126,7 @@ class Drafter:
             folded=folded,
             past=past,
             starts=starts,
-            before=_before(session, {name: starts[name] for name in past}),
+            before=billed_since(session, {name: starts[name] for name in past}),
             windows=self._windows(session, accounts, closes, starts, service_ids, folded),
             money=open_money(session, {a.account_id: a for a in accounts}, known_seq),
         )
@@ -273,7 +273,7 @@ def _reopen(session: Session, found: Mapping[str, _Past], void: Mapping[str, str
             past.open_from = min(past.open_from, first)
 
 
-def _before(session: Session, starts: Mapping[str, dt.date]) -> dict[str, list[WasBilled]]:
+def billed_since(session: Session, starts: Mapping[str, dt.date]) -> dict[str, list[WasBilled]]:
     """Return what stands of what was billed, by service, of periods that end after each start."""
     found: dict[str, list[WasBilled]] = defaultdict(list)
     if not starts:
@@ -314,7 +314,7 @@ def _billed_now(session: Session, wanted: Mapping[str, tuple[Account, dt.date]])
     accounts = sorted({account.account_id for account, _ in wanted.values()})
     first = min(date for _, date in wanted.values())
     past = _past(session, accounts, first)
-    before = _before(session, dict.fromkeys(past, first))
+    before = billed_since(session, dict.fromkeys(past, first))
     found: dict[str, int] = {}
     for service_id, (account, date) in wanted.items():
         if account.account_id not in past:

@@ -32,8 +32,10 @@ from .charged import Charged, charged_history
 from .event import LedgerEvent
 from .fold import FoldedService, fold_service
 from .gate_rows import OBSERVATION
-from .gather_bills import bill_facts
+from .gather_bills import BACK, bill_facts
 from .gather_usage import cohorts, newest_usage, strays_of_nobody, usage_facts
+from .owed import Biller
+from .proof import Prover, off_ledger
 from .replay import differences
 from .rules.facts import Accounting, Chain, Doubt, Facts, Observed, ServiceFacts
 from .rules.prices import Prices
@@ -60,11 +62,15 @@ class Ground:
     accounting: Accounting
     counted_until: dt.datetime | None
     cohorts: Mapping[str, Cohort]
+    prover: Prover
     metered: frozenset[str]  # plans whose price hangs on the volume
 
 
-def ground(session: Session, now: dt.datetime) -> Ground:
-    """Return what every page of one check shares; `now` is the database's clock."""
+def ground(session: Session, now: dt.datetime, proved_days: int = 0) -> Ground:
+    """Return what every page of one check shares; `now` is the database's clock.
+
+    `proved_days` is how far back bills are computed again: as far as they are corrected.
+    """
     plans = {plan.code: plan for plan in list_plans(session)}
     tiers = {tier.code: tier for tier in list_tiers(session)}
     since, newest = accounting_span(session)
@@ -75,6 +81,7 @@ def ground(session: Session, now: dt.datetime) -> Ground:
         accounting=Accounting(since=since, newest=newest),
         counted_until=newest_usage(session),
         cohorts=cohorts(session, now, {plans[code].tier_code for code in metered}),
+        prover=Prover(plans=plans, biller=Biller(plans), days=min(proved_days, BACK.days)),
         metered=metered,
     )
 
@@ -117,6 +124,7 @@ def page_facts(
         )
         for service in services
     )
+    bills = bill_facts(session, mine, base.now)
     return Facts(
         now=base.now,
         looked_from=looked_from,
@@ -126,7 +134,8 @@ def page_facts(
         doubts=tuple(doubts),
         counted_until=base.counted_until,
         cohorts=base.cohorts,
-        bills=bill_facts(session, mine, base.now),
+        bills=bills,
+        off_ledger=off_ledger(session, base.prover, known, stories, bills),
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Row, bindparam, case, func, select
 from sqlalchemy.orm import Session
 
 from .invoice_rows import INVOICE, LINE
-from .rules.bill_facts import AccountBills, Bill, BilledPeriod
+from .rules.bill_facts import AccountBills, Bill, BilledPeriod, TornBill
 
 BACK = dt.timedelta(days=100)  # further back nothing is corrected but by hand
 _I, _L = INVOICE.c, LINE.c
@@ -58,6 +58,7 @@ def _bill(row: Row[Any]) -> Bill:
         net_minor=row.net_minor,
         known_seq=row.known_seq,
         at=row.issued_at or row.drafted_at,
+        drafted_at=row.drafted_at,
     )
 
 
@@ -142,16 +143,35 @@ def _periods(mine: Iterable[tuple[tuple[Any, ...], _Period]]) -> Iterable[Billed
 def _with_signs(
     session: Session, found: dict[_Key, AccountBills], given: Mapping[str, Any]
 ) -> None:
+    """Say what the standing bills hold of either sign, and which of them do not add up."""
     credit = case((_L.kind == "credit", _L.amount_minor), else_=0)
+    lines = (_I.invoice_id == _L.invoice_id) & (_L.finding_id == "")
+    columns = (_I.account_id, _I.currency, _I.invoice_id, _I.number, _I.net_minor, _I.issued_at)
     query = (
-        select(_I.account_id, _I.currency, _AMOUNT - func.sum(credit), func.sum(credit))
-        .join(INVOICE, _I.invoice_id == _L.invoice_id)
-        .where(*_STANDING, _L.finding_id == "", _I.closes_on >= bindparam("first"))
-        .group_by(_I.account_id, _I.currency)
+        select(*columns, func.coalesce(_AMOUNT, 0), func.coalesce(func.sum(credit), 0))
+        .outerjoin_from(INVOICE, LINE, lines)
+        .where(*_STANDING, _I.closes_on >= bindparam("first"))
+        .group_by(*columns)
+        .order_by(_I.invoice_id)
     )
-    for account_id, currency, charged, credited in session.execute(query, given):
-        key = (account_id, currency)
+    for row in session.execute(query, given):
+        *_, billed, credited = row
+        key = (row.account_id, row.currency)
         if key in found:
             found[key] = replace(
-                found[key], charged_minor=int(charged), credited_minor=int(credited)
+                found[key],
+                charged_minor=found[key].charged_minor + int(billed) - int(credited),
+                credited_minor=found[key].credited_minor + int(credited),
+                torn=(*found[key].torn, *_torn(row, int(billed))),
             )
+
+
+def _torn(row: Any, lines_minor: int) -> Iterable[TornBill]:
+    if row.issued_at is not None and row.net_minor != lines_minor:
+        yield TornBill(
+            invoice_id=row.invoice_id,
+            number=row.number,
+            net_minor=row.net_minor,
+            lines_minor=lines_minor,
+            at=row.issued_at,
+        )

@@ -119,14 +119,21 @@ def _periods(
         number = case(*((_W.since < end, place) for place, end in enumerate(bounds[1:])))
         sums = [func.sum(case((_W.meter == meter, _W.quantity), else_=0)) for meter in _BYTES]
         query = (
-            select(_W.service_id, number.label("number"), *sums)
+            select(_W.service_id, number.label("number"), *sums, func.max(_W.seq))
             .where(*_MINE, _W.since >= bounds[0], _W.since < bounds[-1])
             .group_by(_W.service_id, "number")
             .order_by(_W.service_id, "number")
         )
-        for service_id, place, down, up in session.execute(query, {"names": names}):
+        rows: Iterable[Any] = session.execute(query, {"names": names})
+        for service_id, place, down, up, seq in rows:
             found[service_id].append(
-                UsedPeriod(since=bounds[place], until=bounds[place + 1], down=int(down), up=int(up))
+                UsedPeriod(
+                    since=bounds[place],
+                    until=bounds[place + 1],
+                    down=int(down),
+                    up=int(up),
+                    seq=seq,
+                )
             )
     return found
 
@@ -212,6 +219,7 @@ def _measured(session: Session, names: Sequence[str], since: dt.datetime) -> dic
             coverage_bp=row.coverage_bp,
             samples=row.samples,
             event_id=row.event_id,
+            seq=row.seq,
         )
         for row in session.execute(query, {"names": names})
     }

@@ -53,15 +53,18 @@ class Checked:
     broken: bool = False
 
 
-def check(engine: Engine, actor: str, tell: Tell, page: int = PAGE) -> Checked:
+def check(
+    engine: Engine, actor: str, tell: Tell, page: int = PAGE, *, proved_days: int = 0
+) -> Checked:
     """Judge everything by every rule over one snapshot, page by page, and keep what is found.
 
     May be cut short and run again, or beside another one: findings are kept by their subject.
-    `page` is how many accounts are judged at a time.
+    `page` is how many accounts are judged at a time, `proved_days` how far back what was billed is
+    held to the ledger: as far as it is corrected; 0 = nothing is.
     """
     with reading(engine) as session:
         now = database_now(session)
-        base = ground(session, now)
+        base = ground(session, now, proved_days)
         with writing(engine) as writer:
             check_id = begin_check(writer, actor, now, ledger_head(session).seq)
         broken = chain_facts(session, base, len(os.sched_getaffinity(0)))

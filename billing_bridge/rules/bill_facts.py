@@ -20,6 +20,7 @@ class Bill:
     net_minor: int
     known_seq: int
     at: dt.datetime
+    drafted_at: dt.datetime
     by_service: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -46,6 +47,40 @@ class BilledPeriod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TornBill:
+    """A final invoice whose lines do not add up to what it was issued for."""
+
+    invoice_id: str
+    number: str
+    net_minor: int
+    lines_minor: int
+    at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffLedger:
+    """A period of a service of which living bills together hold another sum than the ledger owes.
+
+    `owed_minor` is what the newest of them (`number`) had to know, by the events up to `known_seq`.
+    """
+
+    service_id: str
+    account_id: str
+    plan_code: str
+    thing: str
+    period_from: dt.date
+    period_until: dt.date
+    billed_minor: int
+    owed_minor: int
+    currency: str
+    exponent: int
+    invoice_id: str
+    number: str
+    known_seq: int
+    at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountBills:
     """An account's bills in one currency: the draft, the final invoice before it, both or none.
 
@@ -60,3 +95,4 @@ class AccountBills:
     billed: tuple[BilledPeriod, ...] = ()
     charged_minor: int = 0
     credited_minor: int = 0
+    torn: tuple[TornBill, ...] = ()

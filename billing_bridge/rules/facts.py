@@ -12,7 +12,7 @@ from billing_bridge.fold import FoldedService
 from billing_bridge.replay import Mismatch
 from inventory import Account, Rate, Service, SessionOverlap, SessionSigns
 
-from .bill_facts import AccountBills
+from .bill_facts import AccountBills, OffLedger
 from .prices import Prices
 from .usage_facts import Cohort, Stray, UsageFacts
 
@@ -128,6 +128,7 @@ class Facts:
     cohorts: Mapping[str, Cohort] = field(default_factory=dict)  # by tier
     strays: tuple[Stray, ...] = ()  # of no service
     bills: tuple[AccountBills, ...] = ()
+    off_ledger: tuple[OffLedger, ...] = ()
     chain: Chain | None = None
     limits: Limits = field(default_factory=Limits)
 

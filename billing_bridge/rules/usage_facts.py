@@ -10,12 +10,13 @@ from fractions import Fraction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsedPeriod:
-    """The bytes of a complete billing period."""
+    """The bytes of a complete billing period; `seq` is the newest event's that says so."""
 
     since: dt.datetime
     until: dt.datetime
     down: int
     up: int
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class Measured95:
     coverage_bp: int
     samples: int
     event_id: str
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,8 +62,8 @@ def check(json: JsonFlag = False) -> None:
 
     from .finding_text import finding_value, listed
 
-    with desk.store() as (_settings, engine):
-        checked = run(engine, desk.actor(), _tell)
+    with desk.store() as (settings, engine):
+        checked = run(engine, desk.actor(), _tell, proved_days=settings.backdate_days)
         with reading(engine) as session:
             rows = _open(session, 0 if json else SHOWN)
             sums = totals(session)

@@ -17,12 +17,16 @@ from billing_bridge import (
     LedgerEvent,
     NewEvent,
     Rollup,
+    account_pages,
     append,
     find_lines,
     flat_tax,
+    ground,
+    judge,
     keep_findings,
     list_findings,
     list_invoices,
+    page_facts,
     record_usage,
     service_payload,
 )
@@ -34,6 +38,7 @@ from orchestrator.invoicing import FinalOutcome, draft_run, finalise
 from tests.orchestrator.rig import create_schema
 
 VAT = 2000
+ROWLESS = "ledger and services' table differ"  # services have no rows here
 MARCH = dt.datetime(2025, 3, 1, tzinfo=dt.UTC)
 BILLS = Bills(grace_hours=24, backdate_days=90, tax=flat_tax("VAT", VAT))
 
@@ -241,10 +246,21 @@ class World:
             return append(session, events, at)
 
     def run(self, on: str, bills: Bills = BILLS) -> FinalOutcome:
-        """Draft and issue everything that is due on a date."""
+        """Draft and issue everything that is due on a date; what stands is what is owed (L12)."""
         drafted = draft_run(self.engine, bills, "isp", dt.date.fromisoformat(on), "test", quiet)
         assert drafted.left_out == ()
-        return finalise(self.engine, bills, drafted.run.run_id, "test", quiet, early=True)
+        outcome = finalise(self.engine, bills, drafted.run.run_id, "test", quiet, early=True)
+        assert self.unlike_ledger(on, bills) == []
+        return outcome
+
+    def unlike_ledger(self, on: str, bills: Bills = BILLS) -> list[Found]:
+        """What the gate finds on a date of bills that are not what the ledger says."""
+        now = dt.datetime.fromisoformat(on).replace(hour=12, tzinfo=dt.UTC)
+        with reading(self.engine) as session:
+            base = ground(session, now, bills.backdate_days)
+            pages = account_pages(session, 2)
+            found = [one for page in pages for one in judge(page_facts(session, base, page))]
+        return [one for one in found if one.rule == "R-13" and one.what != ROWLESS]
 
     def invoices(self, account: str = "", state: str = "") -> tuple[Invoice, ...]:
         """What there is, oldest first."""
