@@ -81,15 +81,12 @@ if TYPE_CHECKING:
     )
     from .radius import (
         AttributeLike,
-        OpenSession,
         RadiusAttribute,
         RadiusBinding,
         RadiusLogin,
         bind_login,
         bind_many,
         group_name,
-        open_sessions,
-        open_sessions_many,
         read_groups,
         read_login,
         read_logins,
@@ -98,6 +95,7 @@ if TYPE_CHECKING:
         write_group,
         write_groups,
     )
+    from .radius_sessions import OpenSession, open_sessions, open_sessions_many
     from .radius_usage import (
         AccountedSession,
         accounted_after,
@@ -290,15 +288,12 @@ _LATER = {
     ),
     "radius": (
         "AttributeLike",
-        "OpenSession",
         "RadiusAttribute",
         "RadiusBinding",
         "RadiusLogin",
         "bind_login",
         "bind_many",
         "group_name",
-        "open_sessions",
-        "open_sessions_many",
         "read_groups",
         "read_login",
         "read_logins",
@@ -307,6 +302,7 @@ _LATER = {
         "write_group",
         "write_groups",
     ),
+    "radius_sessions": ("OpenSession", "open_sessions", "open_sessions_many"),
     "radius_usage": (
         "AccountedSession",
         "accounted_after",

@@ -1,21 +1,31 @@
-"""Logins, their groups and their sessions in FreeRADIUS's tables; never a commit (D9)."""
+"""Logins and their groups in FreeRADIUS's tables; no function commits (D9)."""
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    literal,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
 from .errors import Refused
 from .radius_rows import (
-    RADACCT,
     RADCHECK,
     RADGROUPCHECK,
     RADGROUPREPLY,
@@ -27,13 +37,27 @@ from .sql import chunks, insert_new, select_among
 
 _PASSWORD = "Cleartext-Password"  # noqa: S105  the attribute's name; CHAP needs the text itself
 _AUTH_TYPE, _REJECT = "Auth-Type", "Reject"
-_GIVEN = select(RADGROUPREPLY.c.attribute).where(
-    RADGROUPREPLY.c.groupname.in_(bindparam("groups", expanding=True))
+_NAME = RADIUS_GROUP.c.tier + "@" + RADIUS_GROUP.c.platform  # as `group_name` makes it
+_WRITTEN = (
+    select(RADIUS_GROUP, RADGROUPREPLY.c.attribute, RADGROUPREPLY.c.op, RADGROUPREPLY.c.value)
+    .select_from(RADIUS_GROUP.outerjoin(RADGROUPREPLY, RADGROUPREPLY.c.groupname == _NAME))
+    .where(RADIUS_GROUP.c.tier.in_(bindparam("tiers", expanding=True)))
 )
-_RIVALS = (
-    select_among(RADREPLY.c.username, RADREPLY.c.username, RADREPLY.c.attribute)
-    .where(RADREPLY.c.attribute.in_(_GIVEN))
-    .order_by("username")
+_LOGINS: BindParameter[Any] = bindparam("logins", expanding=True)
+_TARGETS: BindParameter[Any] = bindparam("groups", expanding=True)
+_GROUPS = select(RADUSERGROUP.c.groupname).where(RADUSERGROUP.c.username.in_(_LOGINS))
+_GIVEN = select(RADGROUPREPLY.c.attribute).where(RADGROUPREPLY.c.groupname.in_(_TARGETS))
+# what bears on moving logins, as (kind, name, value): one question instead of three
+_STANDING = union_all(
+    select(
+        literal("current").label("kind"),
+        RADUSERGROUP.c.username.label("name"),
+        RADUSERGROUP.c.groupname.label("value"),
+    ).where(RADUSERGROUP.c.username.in_(_LOGINS)),
+    select(literal("ours"), _NAME, literal("")).where(_NAME.in_(_TARGETS) | _NAME.in_(_GROUPS)),
+    select(literal("rival"), RADREPLY.c.username, RADREPLY.c.attribute).where(
+        RADREPLY.c.username.in_(_LOGINS), RADREPLY.c.attribute.in_(_GIVEN)
+    ),
 )
 _MOVED = update(RADUSERGROUP).where(RADUSERGROUP.c.username == bindparam("the_login"))
 _SECRET = re.compile(r"password|secret|key", re.IGNORECASE)
@@ -81,22 +105,6 @@ class RadiusBinding:
     login: str
     group: str
     password: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenSession:
-    """A session that accounting holds for open; text is "" and octets 0 where the NAS sent none."""
-
-    acct_session_id: str
-    login: str
-    nas_address: str
-    nas_port_id: str
-    framed_address: str
-    calling_station_id: str
-    started_at: dt.datetime | None
-    updated_at: dt.datetime | None
-    input_octets: int
-    output_octets: int
 
 
 def group_name(tier: str, platform: str) -> str:
@@ -155,15 +163,21 @@ def write_groups(
     somebody's, or somebody has edited it, and nobody's rates are changed behind a price.
     """
     keys = sorted(groups)  # one order for everybody: no two transactions wait for each other
-    insert_new(session, RADIUS_GROUP, [{"tier": tier, "platform": name} for tier, name in keys])
-    stored = read_groups(session, [group_name(*key) for key in keys])
+    stored = _written(session, keys)
+    if fresh := [
+        {"tier": tier, "platform": name}
+        for tier, name in keys
+        if group_name(tier, name) not in stored
+    ]:
+        insert_new(session, RADIUS_GROUP, fresh)
+        stored |= read_groups(session, [group_name(*key) for key in keys])
     rows: list[dict[str, str]] = []
     for key in keys:
         name = group_name(*key)
         wanted = sorted(
             RadiusAttribute(name=item.name, op=item.op, value=item.value) for item in groups[key]
         )
-        if name not in stored:
+        if not stored.get(name):
             rows += [_item_row("groupname", name, item) for item in wanted]
         elif list(stored[name]) != wanted:
             thing = f"RADIUS group {name}"
@@ -174,6 +188,19 @@ def write_groups(
             )
     if rows:
         session.execute(insert(RADGROUPREPLY), rows)
+
+
+def _written(
+    session: Session, keys: Sequence[tuple[str, str]]
+) -> dict[str, tuple[RadiusAttribute, ...]]:
+    """Return the reply attributes, sorted, of those groups that bandmaster wrote."""
+    found: dict[str, list[RadiusAttribute]] = {}
+    tiers = sorted({tier for tier, _platform in keys})
+    for row in session.connection().execute(_WRITTEN, {"tiers": tiers}):
+        items = found.setdefault(group_name(row.tier, row.platform), [])
+        if row.attribute is not None:
+            items.append(RadiusAttribute(name=row.attribute, op=row.op, value=row.value))
+    return {name: tuple(sorted(items)) for name, items in found.items()}
 
 
 def bind_login(session: Session, login: str, group: str, password: str = "") -> None:
@@ -189,17 +216,15 @@ def bind_many(session: Session, bindings: Sequence[RadiusBinding]) -> None:
     rows of its own that would stand over the tier's.
     """
     ordered = sorted(bindings, key=lambda binding: binding.login)
-    logins = [binding.login for binding in ordered]
-    current: dict[str, str] = {}
-    for part in chunks(logins):
-        current |= _groups_of(session, part)
     targets = {binding.group for binding in ordered}
-    ours = _ours(session, targets | set(current.values()))
-    if targets - ours:
-        msg = f"no radius_group row for {sorted(targets - ours)}: write_groups comes first"
+    standing = _standing(session, [binding.login for binding in ordered], targets)
+    if targets - standing.ours:
+        msg = f"no radius_group row for {sorted(targets - standing.ours)}: write_groups comes first"
         raise ValueError(msg)
-    _refuse_other_rates(session, ordered, current, ours)
-    _refuse_own_replies(session, ordered)
+    current = standing.current
+    _refuse_other_rates(session, ordered, current, standing.ours)
+    if standing.rivals:
+        _refuse_own_reply(*min(standing.rivals))
     moved = [
         {"the_login": binding.login, "groupname": binding.group}
         for binding in ordered
@@ -218,6 +243,29 @@ def bind_many(session: Session, bindings: Sequence[RadiusBinding]) -> None:
     for part in chunks([row["username"] for row in fresh]):
         session.execute(delete(RADCHECK).where(_shut(part)))
     _keep_passwords(session, [binding for binding in ordered if binding.password])
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What bears on moving some logins into groups."""
+
+    current: dict[str, str] = field(default_factory=dict)  # group by login
+    ours: set[str] = field(default_factory=set)  # of these groups, those that bandmaster wrote
+    rivals: list[tuple[str, str]] = field(default_factory=list)  # (login, attribute) in radreply
+
+
+def _standing(session: Session, logins: Sequence[str], targets: Collection[str]) -> _Standing:
+    found = _Standing()
+    for part in chunks(logins):
+        given = {"logins": part, "groups": sorted(targets)}
+        for kind, name, value in session.connection().execute(_STANDING, given):
+            if kind == "current":
+                found.current[name] = value
+            elif kind == "ours":
+                found.ours.add(name)
+            else:
+                found.rivals.append((name, value))
+    return found
 
 
 def unbind_login(session: Session, login: str) -> None:
@@ -251,38 +299,6 @@ def _shut(logins: Sequence[str]) -> ColumnElement[bool]:
     return and_(mine, RADCHECK.c.attribute == _AUTH_TYPE, RADCHECK.c.value == _REJECT)
 
 
-def open_sessions(session: Session, login: str) -> tuple[OpenSession, ...]:
-    """Return the sessions of one login that have no stop yet, oldest first."""
-    return open_sessions_many(session, (login,))[login]
-
-
-def open_sessions_many(
-    session: Session, logins: Collection[str]
-) -> dict[str, tuple[OpenSession, ...]]:
-    """Return the open sessions of each login, oldest first, one query per thousand logins."""
-    found: dict[str, list[OpenSession]] = defaultdict(list)
-    for part in chunks(sorted(set(logins))):
-        query = select(RADACCT).where(
-            RADACCT.c.username.in_(part), RADACCT.c.acctstoptime.is_(None)
-        )
-        for row in session.execute(query.order_by("acctstarttime", "radacctid")):
-            found[row.username].append(
-                OpenSession(
-                    acct_session_id=row.acctsessionid,
-                    login=row.username,
-                    nas_address=str(row.nasipaddress),
-                    nas_port_id=row.nasportid or "",
-                    framed_address=str(row.framedipaddress or ""),
-                    calling_station_id=row.callingstationid or "",
-                    started_at=row.acctstarttime,
-                    updated_at=row.acctupdatetime,
-                    input_octets=row.acctinputoctets or 0,
-                    output_octets=row.acctoutputoctets or 0,
-                )
-            )
-    return {login: tuple(found[login]) for login in logins}
-
-
 def _groups_of(session: Session, logins: Sequence[str]) -> dict[str, str]:
     query = select_among(RADUSERGROUP.c.username, RADUSERGROUP.c.username, RADUSERGROUP.c.groupname)
     rows = session.execute(query, {"names": logins})
@@ -303,15 +319,6 @@ def _items(
 
 def _item_row(owner: str, name: str, item: RadiusAttribute) -> dict[str, str]:
     return {owner: name, "attribute": item.name, "op": item.op, "value": item.value}
-
-
-def _ours(session: Session, groups: Collection[str]) -> set[str]:
-    """Return those of the groups that bandmaster has written."""
-    found: set[str] = set()
-    for part in chunks(sorted({group.rpartition("@")[0] for group in groups})):
-        rows = session.execute(select_among(RADIUS_GROUP.c.tier, RADIUS_GROUP), {"names": part})
-        found |= {group_name(row.tier, row.platform) for row in rows}
-    return found & set(groups)
 
 
 def _refuse_other_rates(
@@ -342,17 +349,13 @@ def _refuse_other_rates(
             )
 
 
-def _refuse_own_replies(session: Session, bindings: Sequence[RadiusBinding]) -> None:
-    groups = sorted({binding.group for binding in bindings})
-    for part in chunks([binding.login for binding in bindings]):
-        row = session.execute(_RIVALS, {"names": part, "groups": groups}).first()
-        if row is not None:
-            thing = f"login {row.username}"
-            raise Refused(
-                thing,
-                f"has a {row.attribute} of its own in radreply, which competes with its tier's",
-                "Delete that row: the tier's group gives the attribute.",
-            )
+def _refuse_own_reply(login: str, attribute: str) -> None:
+    thing = f"login {login}"
+    raise Refused(
+        thing,
+        f"has a {attribute} of its own in radreply, which competes with its tier's",
+        "Delete that row: the tier's group gives the attribute.",
+    )
 
 
 def _keep_passwords(session: Session, bindings: Sequence[RadiusBinding]) -> None:

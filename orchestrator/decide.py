@@ -47,7 +47,7 @@ from workflows import PlanItem
 
 from .authorise import bind_adopted, write_radius
 from .database import database_now
-from .journal import OpenSet, find_decided_at, list_orders, move
+from .journal import OpenSet, find_decided_at, move
 from .rows import ChangeRow, DecisionRow, OrderRow
 
 SOURCE = "bandmaster"
@@ -91,11 +91,10 @@ def commit_set(
     keep_services(session, moves)
     write_radius(session, items, passwords, back=False)
     _write_decisions(session, opened, "COMMIT", now)
-    orders = list_orders(session, opened)
     began = opened.first_write_at or now
     events = [
         replace(
-            _event(plans, orders[change.order_id], change, item, after, evidence),
+            _event(plans, opened.orders[change.order_id], change, item, after, evidence),
             effective_at=_effective(plans, item, now, began),
         )
         for change, item, (_, after) in zip(opened.changes, items, moves, strict=True)
@@ -168,7 +167,7 @@ def reverse_changes(
     moved = {"state": "REVERSED", "outcome": "reversed", "refusal": why, "applied_at": None}
     move(session, change_ids, opened.epoch, "COMMITTED", **moved)
     items = [opened.items[change.change_id] for change in changes]
-    orders = list_orders(session, opened)
+    orders = opened.orders
     services = services_many(session, [change.service_id for change in changes])
     restored = _without(
         session, {change.service_id: orders[change.order_id].event_id for change in changes}
@@ -208,7 +207,7 @@ def shift_effect(
     )
     if not later or not item.gives_more() or item.order.reverses:
         return ()
-    order = list_orders(session, opened)[change.order_id]
+    order = opened.orders[change.order_id]
     before = services_many(session, [change.service_id])[0]
     began = verified_at if item.order.kind == "activate" else before.active_since
     after = replace(before, version=before.version + 1, active_since=began)

@@ -35,6 +35,12 @@ _CHANGES = (
     .where(col(ChangeRow.set_id) == bindparam("of_set"))
     .order_by(col(ChangeRow.change_id))
 )
+_ORDERED = (
+    select(ChangeRow, OrderRow)
+    .join(OrderRow, col(OrderRow.order_id) == col(ChangeRow.order_id))
+    .where(col(ChangeRow.set_id) == bindparam("of_set"))
+    .order_by(col(ChangeRow.change_id))
+)
 _PARTS = (
     select_columns(
         _SET.c.plan_id, _SET.c.attempt, _SET.c.first_write_at, _PART.c.name, _PART.c.handle
@@ -68,7 +74,6 @@ _VERDICT = select_columns(_DECISION.c.verdict).where(_DECISION.c.set_id == bindp
 _BY_KEY = select(OrderRow).where(
     col(OrderRow.idempotency_key).in_(bindparam("names", expanding=True))
 )
-_BY_ORDER = select(OrderRow).where(col(OrderRow.order_id).in_(bindparam("names", expanding=True)))
 _STORY = insert(_STEP).inline()  # nobody asks for the number of a line
 
 
@@ -88,6 +93,7 @@ class OpenSet:
     epoch: int
     changes: tuple[ChangeRow, ...]
     items: Mapping[str, PlanItem]  # by change_id
+    orders: Mapping[str, OrderRow]  # by order_id
     handles: Mapping[str, Handle]  # by device
     first_write_at: dt.datetime | None
 
@@ -159,8 +165,9 @@ def short(identifier: str, letter: str) -> str:
 
 
 def load_set(session: Session, set_id: str) -> OpenSet:
-    """Return a set with its changes, items and handles."""
-    changes = list_changes(session, set_id)
+    """Return a set with its changes, their orders, items and handles."""
+    ordered = tuple(session.exec(_ORDERED, params={"of_set": set_id}))
+    changes = tuple(change for change, _order in ordered)
     parts = session.connection().execute(_PARTS, {"of_set": set_id}).all()
     row = parts[0]
     return OpenSet(
@@ -170,6 +177,7 @@ def load_set(session: Session, set_id: str) -> OpenSet:
         epoch=max(change.epoch for change in changes),
         changes=changes,
         items={change.change_id: item_from_json(change.item) for change in changes},
+        orders={order.order_id: order for _change, order in ordered},
         handles={
             part.name: handle_from_json(json.loads(part.handle)) for part in parts if part.name
         },
@@ -278,13 +286,6 @@ def find_orders(session: Session, idempotency_keys: Iterable[str]) -> dict[str, 
     """Return the orders under callers' keys, by key; a key not used yet has none."""
     rows = session.exec(_BY_KEY, params={"names": list(idempotency_keys)})
     return {row.idempotency_key: row for row in rows}
-
-
-def list_orders(session: Session, opened: OpenSet) -> dict[str, OrderRow]:
-    """Return the orders of a set's changes, by order_id."""
-    wanted = [change.order_id for change in opened.changes]
-    rows = session.exec(_BY_ORDER, params={"names": wanted})
-    return {row.order_id: row for row in rows}
 
 
 def order_row(

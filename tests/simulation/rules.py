@@ -183,7 +183,7 @@ def posts_what_is_seen(put: Put) -> None:
 def bill_what_is_seen(session: Session, opened: journal.OpenSet) -> None:
     """Post every change of the set, without a decision."""
     now = database_now(session)
-    orders = journal.list_orders(session, opened)
+    orders = opened.orders
     plans = {plan.code: plan for plan in decide.list_plans(session)}
     for change in opened.changes:
         item = opened.items[change.change_id]
