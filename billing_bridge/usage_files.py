@@ -69,7 +69,7 @@ def keep_records(
     known = _known(session, named)
     fresh = [record for key, record in named.items() if key not in known]
     changed = [
-        _problem(record, "impossible", f"its key was used for {known[key]} before")
+        _reused(record, known[key])
         for key, record in named.items()
         if key in known and record.key and known[key] != _said(record)
     ]
@@ -150,10 +150,7 @@ def _problem(record: FileRecord, kind: Any, why: str) -> UsageProblem:
     return UsageProblem(
         kind=kind,
         source=CSV,
-        # a key used for something else is a record beside the one that has it
-        record_key=f"{record.record_key}:{digest(_said(record))[:8]}"
-        if "its key" in why
-        else record.record_key,
+        record_key=record.record_key,
         identifier=record.identifier,
         service_id=record.service_id,
         since=record.since,
@@ -167,3 +164,9 @@ def _problem(record: FileRecord, kind: Any, why: str) -> UsageProblem:
             "quantity": str(record.quantity),
         },
     )
+
+
+def _reused(record: FileRecord, before: str) -> UsageProblem:
+    """A key used for something else names a record beside the one that has it."""
+    problem = _problem(record, "impossible", f"its key was used for {before} before")
+    return replace(problem, record_key=f"{record.record_key}:{digest(_said(record))[:8]}")
