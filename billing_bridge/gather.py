@@ -18,7 +18,8 @@ from inventory import (
     Service,
     SessionSigns,
     accounting_span,
-    accounts_after,
+    list_accounts,
+    list_devices,
     list_plans,
     list_tiers,
     read_logins,
@@ -63,6 +64,7 @@ class Ground:
     counted_until: dt.datetime | None
     cohorts: Mapping[str, Cohort]
     prover: Prover
+    roles: Mapping[str, str]  # of the devices
     metered: frozenset[str]  # plans whose price hangs on the volume
 
 
@@ -81,6 +83,7 @@ def ground(session: Session, now: dt.datetime, proved_days: int = 0) -> Ground:
         accounting=Accounting(since=since, newest=newest),
         counted_until=newest_usage(session),
         cohorts=cohorts(session, now, {plans[code].tier_code for code in metered}),
+        roles={device.name: device.role for device in list_devices(session)},
         prover=Prover(plans=plans, biller=Biller(plans), days=min(proved_days, BACK.days)),
         metered=metered,
     )
@@ -89,7 +92,7 @@ def ground(session: Session, now: dt.datetime, proved_days: int = 0) -> Ground:
 def account_pages(session: Session, size: int = PAGE) -> Iterator[tuple[Account, ...]]:
     """Yield all accounts, some at a time."""
     after = ""
-    while page := accounts_after(session, after, size):
+    while page := list_accounts(session, after=after, limit=size):
         yield page
         after = page[-1].account_id
 
@@ -104,7 +107,7 @@ def page_facts(
     names = [service.service_id for service in services]
     logins = [service.login for service in services if service.login]
     stories = events_by_service(connection, names)
-    observed = _observed(session, names)
+    observed = _observed(session, names, base.roles)
     looked_from = base.now - SESSIONS_BACK
     signs = session_signs(session, logins, looked_from)
     overlaps = session_overlaps(session, logins, looked_from)
@@ -201,13 +204,16 @@ def _told(
     )
 
 
-def _observed(session: Session, names: Sequence[str]) -> Mapping[str, tuple[Observed, ...]]:
+def _observed(
+    session: Session, names: Sequence[str], roles: Mapping[str, str]
+) -> Mapping[str, tuple[Observed, ...]]:
     found: dict[str, list[Observed]] = defaultdict(list)
     for part in (names[n : n + _CHUNK] for n in range(0, len(names), _CHUNK)):
         for row in session.execute(_OBSERVED, {"names": part}):
             found[row.service_id].append(
                 Observed(
                     device=row.device,
+                    role=roles.get(row.device, ""),
                     object=row.object,
                     rate=Rate(down_kbps=row.down_kbps, up_kbps=row.up_kbps),
                     present=row.present,

@@ -111,7 +111,6 @@ if TYPE_CHECKING:
         session_signs,
     )
     from .store import (
-        accounts_after,
         accounts_many,
         active_rates,
         devices_many,
@@ -195,7 +194,6 @@ __all__ = [
     "accounted_after",
     "accounted_at",
     "accounting_span",
-    "accounts_after",
     "accounts_many",
     "active_rates",
     "bind_login",
@@ -321,7 +319,6 @@ _LATER = {
         "session_signs",
     ),
     "store": (
-        "accounts_after",
         "active_rates",
         "accounts_many",
         "find_account",

@@ -13,14 +13,12 @@ from .subscriber import Account, LegalEntity
 
 
 def list_accounts(
-    session: Session, legal_entity: str, *, after: str = "", limit: int = 0
+    session: Session, legal_entity: str = "", *, after: str = "", limit: int = 0
 ) -> tuple[Account, ...]:
-    """Return an issuer's accounts by id, at most `limit` (0 = all) after the one named."""
-    query = (
-        select(ACCOUNT)
-        .where(ACCOUNT.c.legal_entity == legal_entity, ACCOUNT.c.account_id > after)
-        .order_by(ACCOUNT.c.account_id)
-    )
+    """Return an issuer's accounts by id ("" = all of them), at most `limit` (0 = all) after one."""
+    query = select(ACCOUNT).where(ACCOUNT.c.account_id > after).order_by(ACCOUNT.c.account_id)
+    if legal_entity:
+        query = query.where(ACCOUNT.c.legal_entity == legal_entity)
     rows = session.execute(query.limit(limit) if limit else query)
     return tuple(Account(**row) for row in rows.mappings())
 

@@ -31,27 +31,49 @@ _ORDER = (_A.acctstarttime, _A.radacctid)
 # of all sessions that began before this one, the end that came last
 _RUNS = (
     select(
+        _A.radacctid,
         _A.username,
         _A.acctsessionid,
         _A.nasipaddress,
         _A.nasportid,
+        _A.callingstationid,
         _A.acctinterval,
         _A.acctstarttime,
         _SEEN.label("ended"),
         func.max(_SEEN)
         .over(partition_by=_A.username, order_by=_ORDER, rows=(None, -1))
         .label("earlier_end"),
-        func.lag(_A.acctsessionid)
-        .over(partition_by=_A.username, order_by=_ORDER)
-        .label("earlier_id"),
     )
     .where(_NAMES, _A.acctstarttime >= bindparam("since", type_=_A.acctstarttime.type))
     .subquery()
 )
-_OVERLAPS = (
-    select(_RUNS)
+_EARLIER = RADACCT.alias("earlier")
+_E = _EARLIER.c
+_LIVE_BEFORE = (  # the session whose end that is; looked for only where there is an overlap
+    select(func.min(_E.radacctid))
+    .where(
+        _E.username == _RUNS.c.username,
+        _E.acctstarttime <= _RUNS.c.acctstarttime,
+        _E.radacctid != _RUNS.c.radacctid,
+        func.coalesce(_E.acctstoptime, _E.acctupdatetime, _E.acctstarttime) == _RUNS.c.earlier_end,
+    )
+    .scalar_subquery()
+)
+_OVERLAPPING = (
+    select(_RUNS, _LIVE_BEFORE.label("live_before"))
     .where(_RUNS.c.acctstarttime < _RUNS.c.earlier_end)
-    .order_by(_RUNS.c.username, _RUNS.c.acctstarttime)
+    .subquery()
+)
+_OVERLAPS = (
+    select(
+        _OVERLAPPING,
+        *(
+            _A[name].label(f"earlier_{name}")
+            for name in ("acctsessionid", "nasipaddress", "nasportid", "callingstationid")
+        ),
+    )
+    .join(RADACCT, _A.radacctid == _OVERLAPPING.c.live_before)
+    .order_by(_OVERLAPPING.c.username, _OVERLAPPING.c.acctstarttime)
 )
 
 
@@ -69,12 +91,15 @@ class SessionOverlap:
     """A session that began while an earlier one of the same login still spoke.
 
     Both were live in [since, until), as far as accounting knows. `interim_s` 0 = not told.
+    `place` is the NAS and its port, `station` the Calling-Station-Id; "" = not told.
     """
 
     session_id: str
+    place: str
+    station: str
     earlier_id: str
-    nas: str
-    port: str
+    earlier_place: str
+    earlier_station: str
     since: dt.datetime
     until: dt.datetime
     interim_s: int
@@ -106,15 +131,21 @@ def session_overlaps(
             found[row.username].append(
                 SessionOverlap(
                     session_id=row.acctsessionid,
-                    earlier_id=row.earlier_id,
-                    nas=str(row.nasipaddress),
-                    port=row.nasportid or "",
+                    place=_place(row.nasipaddress, row.nasportid),
+                    station=row.callingstationid or "",
+                    earlier_id=row.earlier_acctsessionid,
+                    earlier_place=_place(row.earlier_nasipaddress, row.earlier_nasportid),
+                    earlier_station=row.earlier_callingstationid or "",
                     since=row.acctstarttime,
                     until=min(row.ended, row.earlier_end),
                     interim_s=row.acctinterval or 0,
                 )
             )
     return {login: tuple(overlaps) for login, overlaps in found.items()}
+
+
+def _place(nas: object, port: str | None) -> str:
+    return f"{nas} {port or ''}".strip()
 
 
 def accounting_span(session: Session) -> tuple[dt.datetime | None, dt.datetime | None]:

@@ -154,12 +154,6 @@ def lock_account(session: Session, account_id: str) -> Account:
     return find_account(session, account_id)
 
 
-def accounts_after(session: Session, account_id: str, limit: int) -> tuple[Account, ...]:
-    """Return at most `limit` accounts whose ids follow one ("" = from the first), by id."""
-    query = select(ACCOUNT).where(ACCOUNT.c.account_id > account_id).order_by("account_id")
-    return tuple(Account(**row) for row in session.execute(query.limit(limit)).mappings())
-
-
 def accounts_many(session: Session, account_ids: Iterable[str]) -> dict[str, Account]:
     """Return the accounts by id, one query per thousand; UnknownName for one not known."""
     wanted = sorted(set(account_ids))

@@ -42,6 +42,7 @@ class Observed:
     """What a device showed for a line, unbroken from `since` to `observed_at`."""
 
     device: str
+    role: str
     object: str
     rate: Rate
     present: bool

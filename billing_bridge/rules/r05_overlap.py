@@ -1,41 +1,78 @@
-"""R-05: one login is online twice at once: two households share one bill, or it was stolen."""
+"""R-05: one line is used at two places at once: two households share a bill, or it was stolen."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from itertools import combinations
 
 from inventory import SessionOverlap, local_date
 
 from .base import Found, Rule, Side
-from .facts import Facts, ServiceFacts
-from .lines import counted, ledger_side
+from .facts import Facts, Observed, ServiceFacts
+from .lines import counted, device_side, fresh, ledger_side
 from .money import FREE, Money
 
 
 def judge(facts: Facts) -> Iterator[Found]:
-    """Yield one finding a login whose sessions overlap by more than one interim.
+    """Yield one finding a login whose sessions overlap, and one a line that two circuits carry.
 
-    A session whose Stop was lost looks live for up to one interim: that much proves nothing. The
-    price of what is used beside it is that of one more such service.
+    Both by more than one interim: a session whose Stop was lost looks live for up to one, and
+    devices are not read at one instant. The price of what is used beside it is that of one more
+    such service.
     """
     for each in facts.sound():
         twice = [o for o in each.overlaps if _longer(facts, o)]
-        if not twice:
-            continue
-        newest = max(twice, key=lambda overlap: overlap.until)
-        money = _one_more(facts, each, min(overlap.since for overlap in twice))
-        yield Found(
-            rule="R-05",
-            subject=each.service.service_id,
-            service_id=each.service.service_id,
-            account_id=each.account.account_id,
-            what=f"online twice at once: {counted(len(twice), 'overlap')}",
-            since=min(overlap.since for overlap in twice),
-            sides=(ledger_side(each), *_sides(newest)),
-            money=money,
-            command=f"bandmaster subscriber show {each.service.service_id} --live",
-        )
+        if twice:
+            apart = [o for o in twice if _apart(o)]
+            newest = max(apart or twice, key=lambda overlap: overlap.until)
+            where = "on two circuits" if apart else "twice"
+            what = f"online {where} at once: {counted(len(apart or twice), 'overlap')}"
+            yield _found(facts, each, "", what, min(o.since for o in twice), _sides(newest))
+        two = _two_circuits(facts, each)
+        if two:
+            one, other = two
+            what = f"{one.device} carries it on {one.object}, {other.device} on {other.object}"
+            sides = (device_side(one), device_side(other))
+            yield _found(facts, each, " circuits", what, max(one.since, other.since), sides)
+
+
+def _found(
+    facts: Facts,
+    each: ServiceFacts,
+    kind: str,
+    what: str,
+    since: dt.datetime,
+    sides: tuple[Side, Side],
+) -> Found:
+    service_id = each.service.service_id
+    return Found(
+        rule="R-05",
+        subject=f"{service_id}{kind}",
+        service_id=service_id,
+        account_id=each.account.account_id,
+        what=what,
+        since=since,
+        sides=(ledger_side(each), *sides),
+        money=_one_more(facts, each, since),
+        command=f"bandmaster subscriber show {service_id} --live",
+    )
+
+
+def _apart(overlap: SessionOverlap) -> bool:
+    """Whether two sessions came over circuits that are told, and are not the same."""
+    stations = {overlap.station, overlap.earlier_station}
+    return overlap.place != overlap.earlier_place or ("" not in stations and len(stations) > 1)
+
+
+def _two_circuits(facts: Facts, each: ServiceFacts) -> tuple[Observed, Observed] | None:
+    """Return two places of one role at which devices showed the line at one time, if any did."""
+    shown = [seen for seen in fresh(each) if seen.present and seen.role]
+    for one, other in combinations(sorted(shown, key=lambda seen: (seen.device, seen.object)), 2):
+        both = min(one.observed_at, other.observed_at) - max(one.since, other.since)
+        if one.role == other.role and both > facts.limits.interim:
+            return one, other
+    return None
 
 
 def _longer(facts: Facts, overlap: SessionOverlap) -> bool:
@@ -44,12 +81,16 @@ def _longer(facts: Facts, overlap: SessionOverlap) -> bool:
 
 
 def _sides(overlap: SessionOverlap) -> tuple[Side, Side]:
-    place = f"{overlap.nas} {overlap.port}".strip()
-    until = f"until {overlap.until:%Y-%m-%d %H:%M}Z"
-    return (
-        Side(who="accounting", says=f"was open {until}", at=overlap.until, ref=overlap.earlier_id),
-        Side(who="accounting", says=f"began on {place}", at=overlap.since, ref=overlap.session_id),
+    places = (
+        f"{overlap.earlier_place} {overlap.earlier_station}".strip(),
+        f"{overlap.place} {overlap.station}".strip(),
     )
+    open_until = f"open on {places[0]} until {overlap.until:%Y-%m-%d %H:%M}Z"
+    return (
+        Side(who="accounting", says=open_until, at=overlap.until, ref=overlap.earlier_id),
+        Side(who="accounting", says=f"began on {places[1]}", at=overlap.since,
+             ref=overlap.session_id),
+    )  # fmt: skip
 
 
 def _one_more(facts: Facts, each: ServiceFacts, since: dt.datetime) -> Money:
@@ -66,4 +107,4 @@ def _one_more(facts: Facts, each: ServiceFacts, since: dt.datetime) -> Money:
     )
 
 
-RULE = Rule(rule="R-05", title="one login online twice", judge=judge)
+RULE = Rule(rule="R-05", title="one line used twice", judge=judge)

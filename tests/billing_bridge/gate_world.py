@@ -186,28 +186,33 @@ class World:
                                          .where(PLAN.c.code == plan)))  # fmt: skip
 
     def show(
-        self, service: str, tier: str, at: dt.datetime, device: str = "olt-1", *, on: bool = True
-    ) -> None:
+        self, service: str, tier: str, at: dt.datetime, device: str = "olt-1", *, on: bool = True,
+        obj: str = "",
+    ) -> None:  # fmt: skip
         """Let a device show a tier's rate for a service."""
         down, up = TIERS.get(tier, (0, 0))
-        self.show_rate(service, Rate(down_kbps=down, up_kbps=up), at, device, on=on)
+        self.show_rate(service, Rate(down_kbps=down, up_kbps=up), at, device, on=on, obj=obj)
 
     def show_rate(
-        self, service: str, rate: Rate, at: dt.datetime, device: str = "olt-1", *, on: bool = True
-    ) -> None:
+        self, service: str, rate: Rate, at: dt.datetime, device: str = "olt-1", *, on: bool = True,
+        obj: str = "",
+    ) -> None:  # fmt: skip
         """Let a device show any rate for a service."""
-        shown = Shown(device=device, object=service, service_id=service, rate=rate, present=on)
+        shown = Shown(
+            device=device, object=obj or service, service_id=service, rate=rate, present=on
+        )
         with Session(self.engine) as session, session.begin():
             keep_observations(session, (), [shown], at)
 
     def online(
         self, number: int, start: dt.datetime, seen: dt.datetime, *, stop: bool = False,
-        port: str = "p1", interim: int = 600,
+        port: str = "p1", interim: int = 600, station: str = "",
     ) -> None:  # fmt: skip
         """Write a RADIUS session, open unless it was stopped."""
         key = new_id()
         row = {"acctsessionid": key[-6:], "acctuniqueid": key, "username": f"u{number}@isp",
                "nasipaddress": "192.0.2.1", "nasportid": port, "acctstarttime": start,
+               "callingstationid": station,
                "acctupdatetime": seen, "acctstoptime": seen if stop else None,
                "acctinterval": interim}  # fmt: skip
         with Session(self.engine) as session, session.begin():

@@ -157,3 +157,45 @@ def test_a_login_that_is_online_twice_costs_one_more_service(world: World) -> No
     assert (found.service_id, found.blocks) == ("svc-1", False)
     assert money(found) == (900, 3000, "EUR")
     assert [side.who for side in found.sides] == ["ledger", "accounting", "accounting"]
+
+
+def test_a_login_on_two_circuits_at_once_is_told_with_both(world: World) -> None:
+    """The overlap is with the first of three sessions. Near misses: one port; one after the other.
+
+    Of svc-2 the port is one and the stations are two; of svc-3 nobody tells a station.
+    """
+    world.online(1, days(10), days(2), stop=True)
+    world.online(1, days(9.9), days(9.8), stop=True, port="p2")
+    world.online(1, days(5), days(4), stop=True, port="p2")
+    world.online(2, days(10), days(5), stop=True, station="00-00-5e-00-53-01")
+    world.online(2, days(9), days(6), stop=True, station="00-00-5e-00-53-02")
+    world.online(3, days(10), days(5), stop=True, station="00-00-5e-00-53-03")
+    world.online(3, days(9), days(6), stop=True)
+    world.online(4, days(10), days(5), stop=True)
+    world.online(4, days(4), days(3), stop=True, port="p2")
+    found = {one.service_id: one for one in world.judged("R-05")}
+    assert {name: one.what for name, one in found.items()} == {
+        "svc-1": "online on two circuits at once: 2 overlaps",
+        "svc-2": "online on two circuits at once: 1 overlap",
+        "svc-3": "online twice at once: 1 overlap",
+    }
+    says = [side.says for side in found["svc-1"].sides[1:]]
+    assert says[0].startswith("open on 192.0.2.1 p1 until ")
+    assert says[1] == "began on 192.0.2.1 p2"
+
+
+def test_a_line_that_two_ports_carry_at_once_is_told(world: World) -> None:
+    """Seen on both for a day. Near misses: a BNG and an OLT; moved; off; a quarter of an hour."""
+    for number, second, seen in ((1, 3, 2), (2, 3, 2), (3, 1, 0.5), (4, 3, 3 - 15 / 1440)):
+        line = f"svc-{number}"
+        device = "bng-1" if number == 2 else "olt-1"
+        for at in (days(10), days(2)):
+            world.show(line, "t100", at)
+        for at in (days(second), days(seen)):
+            world.show(line, "t100", at, device, obj=f"port {number}")
+    world.show("svc-2", "t100", days(3), obj="port 9", on=False)
+    world.show("svc-2", "t100", days(2), obj="port 9", on=False)
+    found = one(world.judged("R-05"))
+    assert (found.subject, found.blocks) == ("svc-1 circuits", False)
+    assert found.what == "olt-1 carries it on port 1, olt-1 on svc-1"
+    assert money(found) == (300, 3000, "EUR")
