@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, text
 
-from orchestrator.migrate import metadata
-from tests.orchestrator.rig import create_schema
+from tests.schema import create_schema
 
 ROWS = """
 INSERT INTO legal_entity VALUES ('isp', 'ISP', 'Elm Street 1', 'DE1');
@@ -32,7 +31,6 @@ SERVICES = {"svc-1": "metered", "svc-2": "fiber-100", "svc-3": "burst"}
 def make_isp(engine: Engine, zone: str = "UTC") -> None:
     """Make all tables and guards, and three services of one account; two have logins."""
     logins = {"svc-1": "ada@isp", "svc-2": "bob@isp"}
-    metadata()
     create_schema(engine)
     with engine.begin() as connection:
         for statement in filter(str.strip, ROWS.format(zone=zone).split(";")):

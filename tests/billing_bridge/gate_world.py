@@ -49,7 +49,7 @@ from inventory.rows import (
     SERVICE,
     TIER,
 )
-from tests.orchestrator.rig import create_schema
+from tests.schema import create_schema
 
 NOW = dt.datetime(2026, 6, 20, 12, 0, tzinfo=dt.UTC)
 BORN = dt.datetime(2026, 1, 1, 9, 0, tzinfo=dt.UTC)

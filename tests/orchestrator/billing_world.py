@@ -35,7 +35,7 @@ from orchestrator.bills import Bills
 from orchestrator.database import database_now, reading, writing
 from orchestrator.gate import decide
 from orchestrator.invoicing import FinalOutcome, draft_run, finalise
-from tests.orchestrator.rig import create_schema
+from tests.schema import create_schema
 
 VAT = 2000
 ROWLESS = "ledger and services' table differ"  # services have no rows here

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, insert
-from sqlmodel import SQLModel
+from sqlalchemy import Engine
 
-from billing_bridge import ddl, find_by_service, fold_service, invoice_ddl
+from billing_bridge import find_by_service, fold_service
 from inventory import Device, find_service, list_devices, new_id, read_login
 from lab.emulators.fleet import Fleet
 from lab.small_isp import TIERS, SmallIsp
@@ -22,8 +21,8 @@ from orchestrator.keys import enroll_key
 from orchestrator.office import Office, open_office
 from orchestrator.outcome import Outcome
 from orchestrator.plan import make_plan
-from orchestrator.rows import StoreRow
 from orchestrator.settings import Settings
+from tests.schema import create_schema
 from workflows import ChangeKind, ChangePlan, Order
 
 
@@ -88,17 +87,6 @@ def make_rig(
     for device in rig.devices():
         assert enroll_key(office, device.name, "tester", lambda _new, _old: True) is not None
     return rig
-
-
-def create_schema(engine: Engine) -> None:
-    """Make every table and guard, as the migration does."""
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS radius")
-        SQLModel.metadata.create_all(connection)
-        for statement in (*ddl(engine.dialect.name), *invoice_ddl(engine.dialect.name)):
-            connection.exec_driver_sql(statement)
-        connection.execute(insert(StoreRow).values(store_id=new_id(), epoch=1, read_epoch=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from orchestrator.database import reading, writing
 from orchestrator.leases import LeaseLostError, Leases, Owner, list_leases
 from orchestrator.rows import LeaseRow
 from orchestrator.settings import Settings
-from tests.orchestrator.rig import create_schema
+from tests.schema import create_schema
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 SETTINGS = Settings(lease_ttl_s=15, lease_renew_s=5, takeover_s=20)
