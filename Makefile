@@ -4,6 +4,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CORE := $(addprefix tests/orchestrator/test_,$(addsuffix .py,core_branches core_shares leases settle_again change recover_devices recover_people store_faults)) tests/faults/test_database.py tests/billing_bridge/test_append.py tests/billing_bridge/test_append_head.py tests/model/test_conformance.py
+# every process of a run would compile the whole program again, which takes 0.7 s
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check coverage sim sim-mutants kills bench lab-up lab-down format servers clean
 
