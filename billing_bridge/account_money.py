@@ -40,7 +40,7 @@ def open_money(
     A credit is negative, what takes it back positive. Of what was taken back before it was billed
     there is no line.
     """
-    query = stored_rows().where(EVENTS.c.currency != "", EVENTS.c.account_id.in_(list(accounts)))
+    query = stored_rows().where(EVENTS.c.currency != "", among(EVENTS.c.account_id, accounts))
     if upto:
         query = query.where(EVENTS.c.seq <= upto)
     events = {event.event_id: event for event in read_rows(session.connection(), query)}

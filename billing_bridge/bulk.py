@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Date, Table, and_, false
 from sqlalchemy.exc import DBAPIError
 
-from inventory import UtcInstant, instant_text
+from inventory import UtcInstant, instant_text, one_of
 
 
 def insert_rows(
@@ -24,11 +24,12 @@ def insert_rows(
     if connection.dialect.name == "sqlite":
         holes = ", ".join("?" * len(names))
         statement = f"INSERT INTO {table.name} ({listed}) VALUES ({holes})"  # noqa: S608 - our own
-        given = list(_lite_rows(table, names, rows))
+        given = list(_text_times(table, names, rows))
         if given:
             connection.exec_driver_sql(statement, given)
     else:
-        copy_rows(connection, f"COPY public.{table.name} ({listed}) FROM STDIN", iter(rows))
+        statement = f"COPY public.{table.name} ({listed}) FROM STDIN"
+        copy_rows(connection, statement, _text_times(table, names, rows))
 
 
 def among(column: Column[str], names: Iterable[str]) -> ColumnElement[bool]:
@@ -40,7 +41,7 @@ def among(column: Column[str], names: Iterable[str]) -> ColumnElement[bool]:
     ordered = sorted(names)
     if not ordered:
         return false()
-    return and_(column.between(ordered[0], ordered[-1]), column.in_(ordered))
+    return and_(column.between(ordered[0], ordered[-1]), one_of(column, ordered))
 
 
 def copy_rows(connection: Connection, statement: str, rows: Iterator[Sequence[Any]]) -> None:
@@ -67,24 +68,30 @@ def copy_rows(connection: Connection, statement: str, rows: Iterator[Sequence[An
         ) from error
 
 
-def _lite_rows(
+def _text_times(
     table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> Iterator[Sequence[Any]]:
-    """Yield the rows with their dates and instants as the texts that SQLite keeps."""
+    """Yield the rows with their dates and instants as text.
+
+    SQLite keeps them so, and for PostgreSQL a text costs a quarter of what its driver's own does.
+    """
     times = [
         place
         for place, name in enumerate(names)
         if isinstance(table.c[name].type, (Date, UtcInstant))
     ]
+    if not times:
+        yield from rows
+        return
     for row in rows:
         values = list(row)
         for place in times:
             value = values[place]
             if value is not None:
-                values[place] = _lite_time(value)
+                values[place] = _time_text(value)
         yield tuple(values)
 
 
 @lru_cache(maxsize=1024)
-def _lite_time(value: dt.date) -> str:
+def _time_text(value: dt.date) -> str:
     return instant_text(value) if isinstance(value, dt.datetime) else value.isoformat()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, true
 
 from inventory import NotNewest, Refused, StalePlan, UnknownName
 
-from .event import LedgerEvent, check_transition
+from .event import LedgerEvent, NewEvent, check_transition
 from .fold import acts
 from .stored import EVENTS, events_by_service, events_named, events_of, newest_named
 
@@ -19,18 +19,19 @@ _BY_ID = events_of(newest_named(EVENTS.c.event_id, true()))
 
 
 def check_fresh(
-    connection: Connection, fresh: Sequence[LedgerEvent], newest: dict[str, LedgerEvent]
+    connection: Connection, fresh: Sequence[NewEvent], newest: Mapping[str, LedgerEvent]
 ) -> None:
     """Raise unless the events may follow what is stored; they are not stored yet.
 
-    `newest` is each service's newest versioned event in the ledger; it is moved on to theirs.
+    `newest` is each service's newest versioned event in the ledger.
     StalePlan: a version is not the next one. Refused: a state transition is illegal, or the event
     to be reversed was reversed before. NotNewest: a newer change of the service stands.
     """
+    last: dict[str, NewEvent] = dict(newest)
     for event in fresh:
         if not event.service_version:
             continue
-        before = newest.get(event.service_id)
+        before = last.get(event.service_id)
         version = before.service_version if before else 0
         if event.service_version != version + 1:
             raise StalePlan(
@@ -41,13 +42,13 @@ def check_fresh(
             )
         state = before.payload["state"] if before else "none"
         check_transition(event.service_id, event.type, state, event.payload["state"])
-        newest[event.service_id] = event
+        last[event.service_id] = event
     reversals = [event for event in fresh if event.type == "event.reversed"]
     if reversals:
         _check_reversals(connection, reversals)
 
 
-def _check_reversals(connection: Connection, reversals: Sequence[LedgerEvent]) -> None:
+def _check_reversals(connection: Connection, reversals: Sequence[NewEvent]) -> None:
     named = {event.reverses_event_id for event in reversals}
     for earlier in events_named(connection, _REVERSAL, names=sorted(named)):
         raise Refused(
@@ -66,7 +67,7 @@ def _check_reversals(connection: Connection, reversals: Sequence[LedgerEvent]) -
             _check_newest(original, histories[event.service_id])
 
 
-def _check_opposite(event: LedgerEvent, original: LedgerEvent) -> None:
+def _check_opposite(event: NewEvent, original: LedgerEvent) -> None:
     same = ("account_id", "service_id", "currency", "exponent", "unit")
     differing = [name for name in same if getattr(event, name) != getattr(original, name)]
     if event.amount_minor != -original.amount_minor:

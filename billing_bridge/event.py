@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from inventory import LedgerBroken, Refused, canonical_json, instant_text, parse_instant
@@ -72,9 +73,13 @@ REASONS = (
     "billing_run",
     "anchored",
 )
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+/-]{0,199}")
+_WORD = "[A-Za-z0-9][A-Za-z0-9._@:+/-]{0,199}"
+_NAME = re.compile(_WORD)
 _NAMED = ("event_id", "source", "idempotency_key", "account_id", "actor")
 _MAYBE = ("service_id", "change_id", "price_version_id", "reverses_event_id", "unit")
+# all of them at once, one a line, which no name can break: one by one they cost five times as much
+_NAMES = re.compile(rf"(?:{_WORD}\n){{{len(_NAMED)}}}(?:(?:{_WORD})?\n){{{len(_MAYBE)}}}")
+_names = attrgetter(*_NAMED, *_MAYBE)
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _MAX_EXPONENT = 4  # ISO 4217 knows 0, 2, 3 and 4
 _MAX_BYTES = 64 * 1024
@@ -265,8 +270,7 @@ def check_transition(service_id: str, kind: str, before: str, after: str) -> Non
 
 
 def _check(event: NewEvent, effective_at: dt.datetime, recorded_at: dt.datetime) -> None:
-    faults = [name for name in _NAMED if not _NAME.fullmatch(getattr(event, name))]
-    faults += [n for n in _MAYBE if (text := getattr(event, n)) and not _NAME.fullmatch(text)]
+    faults = [] if _NAMES.fullmatch("\n".join((*_names(event), ""))) else _bad_names(event)
     checks = (
         ("type", event.type in EVENT_TYPES),
         ("service_id missing", event.service_id != "" or _is_accounts(event)),
@@ -286,6 +290,11 @@ def _check(event: NewEvent, effective_at: dt.datetime, recorded_at: dt.datetime)
     check_payload(event.type, event.payload, versioned=event.service_version > 0)
     if event.type in ("usage.recorded", "usage.corrected"):
         check_usage(event.type, event.payload, event.unit)
+
+
+def _bad_names(event: NewEvent) -> list[str]:
+    bad = [name for name in _NAMED if not _NAME.fullmatch(getattr(event, name))]
+    return bad + [n for n in _MAYBE if (text := getattr(event, n)) and not _NAME.fullmatch(text)]
 
 
 def _is_accounts(event: NewEvent) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import Row, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from inventory import canonical_json, instant_text, new_id
+from inventory import canonical_json, instant_text, new_id, one_of
 
 from .gate_rows import ACT, FINDING
 from .rules.base import Found, Scope, Side
@@ -31,7 +31,7 @@ _HELD = (
     .where(_LIVING, _F.blocks, ~_F.overridden, _F.status.in_(("open", "ack")))
     .order_by(_F.weight.desc(), _F.finding_id)
 )
-_OF_ACCOUNTS = _F.account_id.in_(bindparam("names", expanding=True))
+_OF_ACCOUNTS = one_of(_F.account_id, "names")
 _KNOWN = select(FINDING).where(_LIVING, _OF_ACCOUNTS).order_by(_F.finding_id).with_for_update()
 _MOVED = update(FINDING).where(_F.finding_id == bindparam("the_id"))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from inventory import (
@@ -22,6 +22,7 @@ from inventory import (
     list_devices,
     list_plans,
     list_tiers,
+    one_of,
     read_logins,
     services_known,
     services_of,
@@ -48,9 +49,7 @@ PAGE = 500  # accounts judged at a time: what a page needs is all that is in mem
 SESSIONS_BACK = dt.timedelta(days=40)  # a billing period and the limit of R-02 after it
 
 _CHUNK = 1000  # names in one IN list
-_OBSERVED = select(OBSERVATION).where(
-    OBSERVATION.c.service_id.in_(bindparam("names", expanding=True))
-)
+_OBSERVED = select(OBSERVATION).where(one_of(OBSERVATION.c.service_id, "names"))
 _BORN = select(EVENTS.c.service_id).where(EVENTS.c.service_version == 1)
 
 

@@ -11,14 +11,15 @@ from typing import Any
 from sqlalchemy import Row, bindparam, case, func, select
 from sqlalchemy.orm import Session
 
+from inventory import one_of
+
 from .invoice_rows import INVOICE, LINE
 from .rules.bill_facts import AccountBills, Bill, BilledPeriod, TornBill
 
 BACK = dt.timedelta(days=100)  # further back nothing is corrected but by hand
 _I, _L = INVOICE.c, LINE.c
-_NAMES: Any = bindparam("names", expanding=True)
 _BESIDE = ("credit", "charge")
-_STANDING = (_I.account_id.in_(_NAMES), _I.kind == "invoice", _I.state != "void")
+_STANDING = (one_of(_I.account_id, "names"), _I.kind == "invoice", _I.state != "void")
 _AMOUNT = func.sum(_L.amount_minor)
 _Key = tuple[str, str]  # account, currency
 
@@ -67,7 +68,7 @@ def _with_sums(session: Session, found: dict[_Key, AccountBills]) -> None:
     bills = [b for one in found.values() for b in (one.draft, one.previous) if b is not None]
     query = (
         select(_L.invoice_id, _L.service_id, _AMOUNT)
-        .where(_L.invoice_id.in_(_NAMES), _L.kind.not_in(_BESIDE))
+        .where(one_of(_L.invoice_id, "names"), _L.kind.not_in(_BESIDE))
         .group_by(_L.invoice_id, _L.service_id)
     )
     sums: dict[str, dict[str, int]] = defaultdict(dict)

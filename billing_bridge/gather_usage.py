@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, bindparam, case, cast, func, select
+from sqlalchemy import ColumnElement, Integer, case, cast, func, select
 from sqlalchemy.orm import Session
 
-from inventory import Account, Service, active_rates, local_date
+from inventory import Account, Service, active_rates, local_date, one_of
 
 from .proration import midnight, period_holding
 from .rules.usage_facts import Cohort, Fast, Measured95, Stray, UsageFacts, UsedPeriod
@@ -25,8 +25,7 @@ _BYTES = ("down", "up")
 _DAY = dt.timedelta(days=1)
 _W = WINDOWS.c
 _E = EXCEPTIONS.c
-_NAMES: Any = bindparam("names", expanding=True)
-_MINE = (_W.service_id.in_(_NAMES), _W.meter.in_(_BYTES))
+_MINE = (one_of(_W.service_id, "names"), _W.meter.in_(_BYTES))
 _LIVING = _E.status.in_(("open", "ack"))
 _BITS_A_BYTE, _BPS_A_KBPS, _MINUTE_S = 8, 1000, 60
 
@@ -48,7 +47,7 @@ def usage_facts(
     last = _last_used(session, names)
     fast = _fast(session, names, now - FAST_BACK)
     measured = _measured(session, names, now - 2 * COHORT_BACK)
-    odd = _strays(session, _E.service_id.in_(_NAMES), {"names": names})
+    odd = _strays(session, one_of(_E.service_id, "names"), {"names": names})
     odd_by = defaultdict(list)
     for stray in odd:
         odd_by[stray.service_id].append(stray)
@@ -159,7 +158,7 @@ def _last_used(session: Session, names: Sequence[str]) -> dict[str, dt.datetime]
         .scalar_subquery()
         for meter in _BYTES
     ]
-    query = select(active.c.service_id, *newest).where(active.c.service_id.in_(_NAMES))
+    query = select(active.c.service_id, *newest).where(one_of(active.c.service_id, "names"))
     found = {}
     for service_id, *untils in session.execute(query, {"names": names}):
         known = [until for until in untils if until is not None]
@@ -208,7 +207,7 @@ def _seconds(dialect: str) -> ColumnElement[int]:
 def _measured(session: Session, names: Sequence[str], since: dt.datetime) -> dict[str, Measured95]:
     query = (
         select(WINDOWS)
-        .where(_W.service_id.in_(_NAMES), _W.meter == "p95", _W.since >= since)
+        .where(one_of(_W.service_id, "names"), _W.meter == "p95", _W.since >= since)
         .order_by(_W.service_id, _W.since)
     )
     return {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.orm import Session
@@ -66,30 +67,51 @@ def append(
     recorded = recorded_at.astimezone(dt.UTC)
     if known:
         recorded = max(recorded, known[-1].recorded_at)
-    stored = {(e.source, e.idempotency_key): (payload_hash(e.body), e) for e in known}
+    placed = {(event.source, event.idempotency_key): event for event in known}
+    hashes = {key: payload_hash(event.body) for key, event in placed.items()}
     newest = {event.service_id: event for event in known if event.service_version}
-    fresh: list[LedgerEvent] = []
-    hashes: list[bytes] = []
-    stamp = instant_text(recorded)
+    fresh: list[_Fresh] = []
     for event in events:
         body = event_body(event, recorded)
         text = body_text(body)
         asked = payload_hash(text)
         key = (event.source, event.idempotency_key)
-        if key in stored:
-            _check_same(event, asked, stored[key][0])
+        if key in hashes:
+            _check_same(event, asked, hashes[key])
             continue
-        own = chain_hash(head.hash, head.seq + 1, stamp, text)
-        made = recorded_event(body, text, recorded, head, own)
-        head = Head(seq=made.seq, hash=own)
-        stored[key] = (asked, made)
-        fresh.append(made)
-        hashes.append(asked)
+        hashes[key] = asked
+        fresh.append(_Fresh(event, body, text, asked))
     if fresh:
-        check_fresh(connection, fresh, newest)
-        insert_events(connection, fresh, hashes)
-        connection.execute(update(HEAD).values(seq=head.seq, hash=head.hash))
-    return tuple(stored[event.source, event.idempotency_key][1] for event in events)
+        check_fresh(connection, [one.event for one in fresh], newest)
+        made: list[LedgerEvent] = []
+        insert_events(connection, _chained(fresh, head, recorded, made), len(fresh))
+        placed |= {(event.source, event.idempotency_key): event for event in made}
+        connection.execute(update(HEAD).values(seq=made[-1].seq, hash=made[-1].hash))
+    return tuple(placed[event.source, event.idempotency_key] for event in events)
+
+
+class _Fresh(NamedTuple):
+    """An event that is not in the ledger yet: its body, the body's text, and what it asks for."""
+
+    event: NewEvent
+    body: dict[str, Any]
+    text: str
+    asked: bytes
+
+
+def _chained(
+    fresh: Sequence[_Fresh], head: Head, recorded: dt.datetime, made: list[LedgerEvent]
+) -> Iterator[tuple[LedgerEvent, bytes]]:
+    """Yield each event at its place behind the head, with its payload hash, and add it to `made`.
+
+    One at a time: the database takes the first ones in while the next are hashed.
+    """
+    stamp = instant_text(recorded)
+    for _event, body, text, asked in fresh:
+        own = chain_hash(head.hash, head.seq + 1, stamp, text)
+        made.append(recorded_event(body, text, recorded, head, own))
+        head = Head(seq=head.seq + 1, hash=own)
+        yield made[-1], asked
 
 
 def lock_head(session: Session) -> Head:

@@ -10,10 +10,10 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, Connection, Select, bindparam, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from inventory import instant_text, new_id
+from inventory import instant_text, new_id, one_of
 
 from .bulk import insert_rows
 from .event import LedgerEvent, NewEvent
@@ -28,10 +28,11 @@ GRACE = dt.timedelta(hours=24)  # what is recorded later than that is late
 BACKDATE_DAYS = 90  # what is older waits for a person
 _CHUNK = 500
 _MOST = (1 << 63) - 1
-_COLUMNS = tuple(column.name for column in WINDOWS.columns)
-_NAMES: BindParameter[Any] = bindparam("names", expanding=True)
+_BUT_SEQ = tuple(column.name for column in WINDOWS.columns if column.name != "seq")
+_COLUMNS = (*_BUT_SEQ, "seq")
+_all_but_seq = attrgetter(*_BUT_SEQ)
 _STORED = select(WINDOWS).where(
-    WINDOWS.c.service_id.in_(_NAMES),
+    one_of(WINDOWS.c.service_id, "names"),
     WINDOWS.c.since < bindparam("before"),
     WINDOWS.c.until > bindparam("after"),
 )
@@ -110,7 +111,7 @@ def record_usage(
     # the head first: of two who count one window, the second sees what the first has posted
     lock_head(session)
     stored = _stored(session.connection(), rollups)
-    fresh: list[tuple[Rollup, UsedWindow | None, NewEvent]] = []
+    fresh: list[tuple[UsedWindow, NewEvent]] = []
     problems: list[UsageProblem] = []
     counted: list[Rollup] = []
     oldest = recorded_at - dt.timedelta(days=backdate_days)
@@ -123,14 +124,15 @@ def record_usage(
         counted.append(rollup)
         window = next((one for one in windows if one.since == rollup.since), None)
         if window is None or window.quantity != rollup.quantity:
-            fresh.append((rollup, window, _event(rollup, window, recorded_at, actor)))
-            windows.append(_window(rollup, window, fresh[-1][2], 0))
+            event = _event(rollup, window, recorded_at, actor)
+            fresh.append((_window(rollup, window, event), event))
+            windows.append(fresh[-1][0])
             if window is not None:
                 windows.remove(window)
     kept = keep_problems(session, problems, recorded_at)
     _settle(session, counted)
-    events = append(session, [event for *_, event in fresh], recorded_at) if fresh else ()
-    _keep_windows(session.connection(), fresh, events)
+    events = append(session, [event for _, event in fresh], recorded_at) if fresh else ()
+    _keep_windows(session.connection(), [window for window, _ in fresh], events)
     return Posted(events=events, unchanged=len(counted) - len(fresh), exceptions=kept)
 
 
@@ -146,7 +148,7 @@ def used(
     columns = WINDOWS.c
     query = (
         select(WINDOWS)
-        .where(columns.service_id.in_(_NAMES), columns.since >= since, columns.since < until)
+        .where(one_of(columns.service_id, "names"), columns.since >= since, columns.since < until)
         .order_by(columns.since, columns.meter)
     )
     for window in _windows(session.connection(), query, found, {}):
@@ -256,7 +258,8 @@ def _is_late(rollup: Rollup, now: dt.datetime) -> bool:
     return now - rollup.until > GRACE
 
 
-def _window(rollup: Rollup, window: UsedWindow | None, event: NewEvent, seq: int) -> UsedWindow:
+def _window(rollup: Rollup, window: UsedWindow | None, event: NewEvent) -> UsedWindow:
+    """Return the window that the event makes; its seq is not known yet."""
     return UsedWindow(
         service_id=rollup.service_id,
         meter=rollup.meter,
@@ -269,28 +272,26 @@ def _window(rollup: Rollup, window: UsedWindow | None, event: NewEvent, seq: int
         coverage_bp=rollup.coverage_bp,
         revision=window.revision + 1 if window else 1,
         event_id=event.event_id,
-        seq=seq,
+        seq=0,
         late="late" in event.payload,
     )
 
 
 def _keep_windows(
-    connection: Connection,
-    fresh: Sequence[tuple[Rollup, UsedWindow | None, NewEvent]],
-    events: Sequence[LedgerEvent],
+    connection: Connection, windows: Sequence[UsedWindow], events: Sequence[LedgerEvent]
 ) -> None:
-    new: list[UsedWindow] = []
+    new: list[tuple[Any, ...]] = []
     changed: list[dict[str, Any]] = []
-    for (rollup, before, _), event in zip(fresh, events, strict=True):
-        window = _window(rollup, before, event, event.seq)
-        if before is None:
-            new.append(window)
+    for window, event in zip(windows, events, strict=True):
+        values = (*_all_but_seq(window), event.seq)
+        if window.revision == 1:
+            new.append(values)
         else:
-            row = {name: getattr(window, name) for name in _COLUMNS}
+            row: dict[str, Any] = dict(zip(_COLUMNS, values, strict=True))
             keys = {f"the_{name}": row.pop(name) for name in ("service_id", "meter", "since")}
             changed.append(row | keys)
     if new:
-        insert_rows(connection, WINDOWS, _COLUMNS, map(attrgetter(*_COLUMNS), new))
+        insert_rows(connection, WINDOWS, _COLUMNS, new)
     if changed:
         columns = WINDOWS.c
         same = (

@@ -110,6 +110,7 @@ if TYPE_CHECKING:
         session_overlaps,
         session_signs,
     )
+    from .sql import one_of
     from .store import (
         accounts_many,
         active_rates,
@@ -228,6 +229,7 @@ __all__ = [
     "money_text",
     "new_id",
     "nornir_inventory",
+    "one_of",
     "open_sessions",
     "open_sessions_many",
     "parse_files",
@@ -318,6 +320,7 @@ _LATER = {
         "session_overlaps",
         "session_signs",
     ),
+    "sql": ("one_of",),
     "store": (
         "active_rates",
         "accounts_many",

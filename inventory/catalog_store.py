@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Table, bindparam, select
+from sqlalchemy import ColumnElement, Row, Select, Table, select
 from sqlalchemy.orm import Session
 
 from .catalog import Plan, PriceVersion, SoldAs, Tier
 from .errors import WrongUse
 from .money import EXPONENTS, USUAL_EXPONENT
 from .rows import PLAN, PLAN_TERMS, PRICE_TERMS, PRICE_VERSION, TIER
-from .sql import chunks
+from .sql import chunks, one_of
 from .store import unknown
 from .units import Rate
 
@@ -22,7 +22,7 @@ _SOLD_AS = (
     select(PLAN.c.code, PLAN.c.price_policy, PLAN.c.proration, PLAN.c.tier_code)
     .add_columns(TIER.c.down_kbps, TIER.c.up_kbps)
     .select_from(PLAN.join(TIER))
-    .where(PLAN.c.code.in_(bindparam("names", expanding=True)))
+    .where(one_of(PLAN.c.code, "names"))
 )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-import uuid
 
 _COUNTER_BITS = 12
 _TAIL_BITS = 62
@@ -25,4 +24,5 @@ def new_id() -> str:
         stamp = _last
     milliseconds, counter = stamp >> _COUNTER_BITS, stamp & 0xFFF
     value = milliseconds << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62
-    return str(uuid.UUID(int=value | secrets.randbits(_TAIL_BITS)))
+    text = f"{value | secrets.randbits(_TAIL_BITS):032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

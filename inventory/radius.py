@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Table,
     and_,
@@ -33,7 +32,7 @@ from .radius_rows import (
     RADREPLY,
     RADUSERGROUP,
 )
-from .sql import chunks, insert_new, select_among
+from .sql import chunks, insert_new, one_of, select_among
 
 _PASSWORD = "Cleartext-Password"  # noqa: S105  the attribute's name; CHAP needs the text itself
 _AUTH_TYPE, _REJECT = "Auth-Type", "Reject"
@@ -41,22 +40,20 @@ _NAME = RADIUS_GROUP.c.tier + "@" + RADIUS_GROUP.c.platform  # as `group_name` m
 _WRITTEN = (
     select(RADIUS_GROUP, RADGROUPREPLY.c.attribute, RADGROUPREPLY.c.op, RADGROUPREPLY.c.value)
     .select_from(RADIUS_GROUP.outerjoin(RADGROUPREPLY, RADGROUPREPLY.c.groupname == _NAME))
-    .where(RADIUS_GROUP.c.tier.in_(bindparam("tiers", expanding=True)))
+    .where(one_of(RADIUS_GROUP.c.tier, "tiers"))
 )
-_LOGINS: BindParameter[Any] = bindparam("logins", expanding=True)
-_TARGETS: BindParameter[Any] = bindparam("groups", expanding=True)
-_GROUPS = select(RADUSERGROUP.c.groupname).where(RADUSERGROUP.c.username.in_(_LOGINS))
-_GIVEN = select(RADGROUPREPLY.c.attribute).where(RADGROUPREPLY.c.groupname.in_(_TARGETS))
+_GROUPS = select(RADUSERGROUP.c.groupname).where(one_of(RADUSERGROUP.c.username, "logins"))
+_GIVEN = select(RADGROUPREPLY.c.attribute).where(one_of(RADGROUPREPLY.c.groupname, "groups"))
 # what bears on moving logins, as (kind, name, value): one question instead of three
 _STANDING = union_all(
     select(
         literal("current").label("kind"),
         RADUSERGROUP.c.username.label("name"),
         RADUSERGROUP.c.groupname.label("value"),
-    ).where(RADUSERGROUP.c.username.in_(_LOGINS)),
-    select(literal("ours"), _NAME, literal("")).where(_NAME.in_(_TARGETS) | _NAME.in_(_GROUPS)),
+    ).where(one_of(RADUSERGROUP.c.username, "logins")),
+    select(literal("ours"), _NAME, literal("")).where(one_of(_NAME, "groups") | _NAME.in_(_GROUPS)),
     select(literal("rival"), RADREPLY.c.username, RADREPLY.c.attribute).where(
-        RADREPLY.c.username.in_(_LOGINS), RADREPLY.c.attribute.in_(_GIVEN)
+        one_of(RADREPLY.c.username, "logins"), RADREPLY.c.attribute.in_(_GIVEN)
     ),
 )
 _MOVED = update(RADUSERGROUP).where(RADUSERGROUP.c.username == bindparam("the_login"))
@@ -125,7 +122,7 @@ def read_logins(session: Session, logins: Collection[str]) -> dict[str, RadiusLo
         groups |= _groups_of(session, part)
         # the value is not selected: a password leaves this table for FreeRADIUS alone
         query = select(RADCHECK.c.username).where(
-            RADCHECK.c.username.in_(part), RADCHECK.c.attribute.like("%-Password")
+            one_of(RADCHECK.c.username, part), RADCHECK.c.attribute.like("%-Password")
         )
         passwords |= set(session.execute(query).scalars())
     attributes = read_groups(session, set(groups.values()))
@@ -281,7 +278,7 @@ def unbind_many(session: Session, logins: Sequence[str]) -> None:
     """
     wanted = sorted(set(logins))
     for part in chunks(wanted):
-        session.execute(delete(RADUSERGROUP).where(RADUSERGROUP.c.username.in_(part)))
+        session.execute(delete(RADUSERGROUP).where(one_of(RADUSERGROUP.c.username, part)))
         session.execute(delete(RADCHECK).where(_shut(part)))
     if wanted:
         session.execute(
@@ -295,7 +292,7 @@ def unbind_many(session: Session, logins: Sequence[str]) -> None:
 
 def _shut(logins: Sequence[str]) -> ColumnElement[bool]:
     """Match the rows by which `unbind_many` shuts logins out."""
-    mine = RADCHECK.c.username.in_(logins)
+    mine = one_of(RADCHECK.c.username, logins)
     return and_(mine, RADCHECK.c.attribute == _AUTH_TYPE, RADCHECK.c.value == _REJECT)
 
 
@@ -362,7 +359,7 @@ def _keep_passwords(session: Session, bindings: Sequence[RadiusBinding]) -> None
     present: set[str] = set()
     for part in chunks([binding.login for binding in bindings]):
         query = select(RADCHECK.c.username).where(
-            RADCHECK.c.username.in_(part), RADCHECK.c.attribute == _PASSWORD
+            one_of(RADCHECK.c.username, part), RADCHECK.c.attribute == _PASSWORD
         )
         present |= set(session.execute(query).scalars())
     changed = [

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from .radius_rows import RADACCT
-from .sql import chunks
+from .sql import chunks, one_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def open_sessions_many(
     found: dict[str, list[OpenSession]] = defaultdict(list)
     for part in chunks(sorted(set(logins))):
         query = select(RADACCT).where(
-            RADACCT.c.username.in_(part), RADACCT.c.acctstoptime.is_(None)
+            one_of(RADACCT.c.username, part), RADACCT.c.acctstoptime.is_(None)
         )
         for row in session.execute(query.order_by("acctstarttime", "radacctid")):
             found[row.username].append(

@@ -11,12 +11,12 @@ from sqlalchemy import bindparam, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from .radius_rows import RADACCT
-from .sql import chunks
+from .sql import chunks, one_of
 
 _A = RADACCT.c
 _OPEN = _A.acctstoptime.is_(None)
 _SEEN = func.coalesce(_A.acctstoptime, _A.acctupdatetime, _A.acctstarttime)
-_NAMES = _A.username.in_(bindparam("names", expanding=True))
+_NAMES = one_of(_A.username, "names")
 _SIGNS = (
     select(
         _A.username,

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Select, Table, bindparam, select
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    Column,
+    ColumnElement,
+    Dialect,
+    Select,
+    Table,
+    Text,
+    TypeDecorator,
+    bindparam,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.functions import FunctionElement
 
 T = TypeVar("T")
 
@@ -21,13 +36,55 @@ def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
         yield values[start : start + size]
 
 
+class _Names(TypeDecorator[list[str]]):
+    """A list of texts as one parameter: an array for PostgreSQL, JSON for SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        arrays = dialect.name == "postgresql"
+        return dialect.type_descriptor(ARRAY(Text()) if arrays else Text())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return list(value) if dialect.name == "postgresql" else json.dumps(list(value))
+
+
+class _OneOf(FunctionElement[bool]):
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_OneOf, "postgresql")
+def _of_array(element: _OneOf, compiler: Any, **more: Any) -> str:
+    value, names = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"{value} = ANY ({names})"
+
+
+@compiles(_OneOf, "sqlite")
+def _of_json(element: _OneOf, compiler: Any, **more: Any) -> str:
+    value, names = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"{value} IN (SELECT value FROM json_each({names}))"  # noqa: S608 - compiled parts
+
+
+def one_of(value: ColumnElement[Any], names: str | Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition that a text is one of a list: the list, or its parameter's name.
+
+    The list is one parameter and the statement's text always the same: with one for each name,
+    making and reading a statement of hundreds costs more than running it.
+    """
+    if isinstance(names, str):
+        return _OneOf(value, bindparam(names, type_=_Names()))
+    return _OneOf(value, bindparam(None, list(names), type_=_Names()))
+
+
 @cache
 def select_among(column: Column[Any], *wanted: Column[Any] | Table) -> Select[Any]:
     """Return `SELECT wanted WHERE column IN (names)`; give `names` when it is executed.
 
     Made once for each column: making a statement costs more than running it.
     """
-    return select(*wanted).where(column.in_(bindparam("names", expanding=True)))
+    return select(*wanted).where(one_of(column, "names"))
 
 
 def insert_new(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> set[Any]:

@@ -38,7 +38,7 @@ from .rows import (
     SERVICE,
     TIER,
 )
-from .sql import chunks, insert_new, like_pattern, select_among
+from .sql import chunks, insert_new, like_pattern, one_of, select_among
 from .subscriber import Account, Attachment, LegalEntity, Service
 
 _VERSIONS = select_among(SERVICE.c.service_id, SERVICE.c.service_id, SERVICE.c.version)
@@ -47,9 +47,7 @@ _UPDATED = update(SERVICE).where(
 )
 _UNUSED = union_all(
     *(
-        select(table.c.code).where(
-            table.c.code.in_(bindparam(names, expanding=True)), table.c.used.is_(False)
-        )
+        select(table.c.code).where(one_of(table.c.code, names), table.c.used.is_(False))
         for table, names in ((TIER, "tiers"), (PLAN, "plans"))
     )
 )
@@ -135,7 +133,9 @@ def password_refs(session: Session, service_ids: Sequence[str]) -> dict[str, Sec
     """Return where each line's password is kept, by service_id; unknown ids are left out."""
     refs: dict[str, SecretRef] = {}
     for part in chunks(service_ids):
-        query = select(LINE.c.service_id, LINE.c.password_ref).where(LINE.c.service_id.in_(part))
+        query = select(LINE.c.service_id, LINE.c.password_ref).where(
+            one_of(LINE.c.service_id, part)
+        )
         for service_id, ref in session.execute(query):
             refs[service_id] = SecretRef(ref=ref)
     return refs
@@ -284,8 +284,8 @@ def _service_query(*where: ColumnElement[bool]) -> Select[Any]:
     return ordered.where(*where)
 
 
-_BY_ID = _service_query(LINE.c.service_id.in_(bindparam("names", expanding=True)))
-_BY_ACCOUNT = _service_query(LINE.c.account_id.in_(bindparam("names", expanding=True)))
+_BY_ID = _service_query(one_of(LINE.c.service_id, "names"))
+_BY_ACCOUNT = _service_query(one_of(LINE.c.account_id, "names"))
 
 
 def _services(
@@ -373,7 +373,7 @@ def _mark_used(session: Session, services: Sequence[Service]) -> None:
 
 @cache
 def _first_use(table: Table) -> Update:
-    named = table.c.code.in_(bindparam("names", expanding=True))
+    named = one_of(table.c.code, "names")
     return update(table).where(named, table.c.used.is_(False)).values(used=True)
 
 
