@@ -107,7 +107,8 @@ def show(demo: Demo, isp: SmallIsp) -> None:
     say("1  The network, from files", "Four subscribers who are live already, a BNG, two OLTs.")
     demo.run("init")
     Path(HOME, "bandmaster.toml").write_text(
-        'database_url = "sqlite:///bandmaster.db"\nsettle_s = 2\n', encoding="utf-8"
+        'database_url = "sqlite:///bandmaster.db"\nsettle_s = 2\ncoa_window_s = 2\n',
+        encoding="utf-8",
     )
     demo.run("inventory", "import", "inventory.yaml")
     for name in names:

@@ -123,6 +123,7 @@ def write_intent(
             handle=json.dumps(handle_json(handle)),
             at_goal_since=None,
             settled=False,
+            sent_at=None,
         )
         for name, handle in handles.items()
     )
@@ -135,6 +136,7 @@ def write_intent(
             handle="{}",
             at_goal_since=None,
             settled=False,
+            sent_at=None,
         )
         for change_id, service_id in sessions.items()
     )

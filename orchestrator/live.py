@@ -12,7 +12,8 @@ from device_templates import platform as find_platform
 from inventory import UNKNOWN_RATE, Device, DeviceProblem, Rate
 from workflows import CoaReply, Crew, PlanItem, SessionPart
 
-from .journal import keep_story, line
+from .astray import Outbox
+from .journal import keep_story, line, session_name
 from .office import Office
 
 Ending = Literal["settled", "no session", "exception", "unreachable"]
@@ -32,6 +33,7 @@ class LiveTask:
     part: SessionPart
     rate: Rate
     gone: bool
+    applied: bool  # all of the change was at its goal before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +45,27 @@ class Live:
     rate: Rate = UNKNOWN_RATE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driven:
+    """Every login's end by change_id, and what was sent on the way."""
+
+    endings: Mapping[str, Live]
+    outbox: Outbox
+
+
 Said = tuple[LiveTask, AccessSession, CoaReply]
 
 
-def live_task(change_id: str, item: PlanItem, *, back: bool) -> tuple[LiveTask, ...]:
+def live_task(
+    change_id: str, item: PlanItem, *, back: bool, applied: bool = False
+) -> tuple[LiveTask, ...]:
     """Return the session's share of a change (`back`: of its reversal); none without a login."""
     if not item.session:
         return ()
     part = item.session[0]
     wanted = item.before if back else item.after
     gone = part.action == "disconnect" and not back
-    return (LiveTask(change_id=change_id, part=part, rate=wanted.rate, gone=gone),)
+    return (LiveTask(change_id=change_id, part=part, rate=wanted.rate, gone=gone, applied=applied),)
 
 
 def drive_sessions(
@@ -62,9 +74,19 @@ def drive_sessions(
     set_id: str,
     devices: Mapping[str, Device],
     tasks: tuple[LiveTask, ...],
-) -> dict[str, Live]:
-    """Bring every live session to its rate; by change_id. Sends nothing that already is so."""
-    endings, replies = _send_all(office, crew, set_id, devices, tasks)
+) -> Driven:
+    """Bring every live session to its rate. Sends nothing that already is so.
+
+    Raises DatabaseProblem where the store cannot keep that something is about to be sent.
+    """
+    found = _read(crew, tasks)
+    left = [
+        session_name(task.change_id)
+        for task in tasks
+        if task.applied and _is_behind(task, found[task.change_id])
+    ]
+    outbox = Outbox(office=office, set_id=set_id, left=left)
+    endings, replies = _send_all(office, crew, outbox, devices, tasks, found)
     asked = tuple(task for task in tasks if task.change_id in replies)
     seen = _read(crew, asked)
     for task in asked:
@@ -82,18 +104,18 @@ def drive_sessions(
     ]
     keep_story(office.engine, set_id, lines)
     _tell(office, tasks, endings)
-    return endings
+    return Driven(endings=endings, outbox=outbox)
 
 
 def _send_all(
     office: Office,
     crew: Crew,
-    set_id: str,
+    outbox: Outbox,
     devices: Mapping[str, Device],
     tasks: tuple[LiveTask, ...],
+    found: Mapping[str, tuple[AccessSession, ...] | DeviceProblem],
 ) -> tuple[dict[str, Live], dict[str, CoaReply]]:
     """Return the ends that are known by now, and the answers that a reading must prove."""
-    found = _read(crew, tasks)
     endings: dict[str, Live] = {}
     replies: dict[str, CoaReply] = {}
     said: list[Said] = []
@@ -103,15 +125,17 @@ def _send_all(
             if isinstance(sessions, DeviceProblem):
                 endings[task.change_id] = Live(ending="unreachable", text=str(sessions))
                 continue
-            ended = _drive_login(office, crew, devices[task.part.device], task, sessions, said)
+            wire = _Wire(office, crew, outbox, devices[task.part.device], task)
+            ended = _drive_login(wire, sessions, said)
+            outbox.done(session_name(task.change_id))
             if isinstance(ended, Live):
                 endings[task.change_id] = ended
             else:
                 replies[task.change_id] = ended
             if len(said) >= NOTED_TOGETHER:
-                _note_replies(office, set_id, said)
+                _note_replies(office, outbox.set_id, said)
     finally:
-        _note_replies(office, set_id, said)
+        _note_replies(office, outbox.set_id, said)
     return endings, replies
 
 
@@ -141,24 +165,44 @@ def _read(
     return answer
 
 
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """The way to one login's NAS: nothing goes out but under the lease, and written down."""
+
+    office: Office
+    crew: Crew
+    outbox: Outbox
+    device: Device
+    task: LiveTask
+
+    def ask(
+        self, session: AccessSession, attributes: tuple[ReplyAttribute, ...], action: str
+    ) -> CoaReply:
+        name = session_name(self.task.change_id)
+        self.outbox.ahead(name)
+        self.crew.may_send()
+        reply = self.office.coa(self.device, session, attributes, action)
+        self.outbox.heard(name, reply)
+        return reply
+
+
+def _is_behind(task: LiveTask, sessions: tuple[AccessSession, ...] | DeviceProblem) -> bool:
+    return not isinstance(sessions, DeviceProblem) and not _at_goal(task, sessions)
+
+
 def _drive_login(
-    office: Office,
-    crew: Crew,
-    device: Device,
-    task: LiveTask,
-    sessions: tuple[AccessSession, ...],
-    said: list[Said],
+    wire: _Wire, sessions: tuple[AccessSession, ...], said: list[Said]
 ) -> Live | CoaReply:
     """Return the end where nothing is left to read, else the answer to what was sent last."""
+    task = wire.task
     reply: CoaReply | None = None
     for session in () if _at_goal(task, sessions) else sessions:
-        reply = _send(office, crew, device, session, task)
+        reply = _send(wire, session)
         said.append((task, session, reply))
         if reply.kind == "NAK" and reply.error_cause != SESSION_NOT_FOUND:
             if not task.part.disconnect_if_needed or task.gone:
                 return Live(ending="exception", text=f"NAK {reply.error_cause}: {reply.text}")
-            crew.may_send()
-            reply = office.coa(device, session, (), "disconnect")
+            reply = wire.ask(session, (), "disconnect")
     if reply is not None:
         return reply
     if not sessions:
@@ -194,23 +238,20 @@ def _at_goal(task: LiveTask, sessions: tuple[AccessSession, ...]) -> bool:
     return allowed and all(session.rate == task.rate for session in sessions)
 
 
-def _send(
-    office: Office, crew: Crew, device: Device, session: AccessSession, task: LiveTask
-) -> CoaReply:
+def _send(wire: _Wire, session: AccessSession) -> CoaReply:
+    task = wire.task
     action = "disconnect" if task.gone else "coa"
     attributes: tuple[ReplyAttribute, ...] = ()
     coa = find_platform(task.part.platform).coa
     if coa is not None and not task.gone:
         # from what the session really has: it may have logged in under older rows (W16: absolute)
         attributes = coa(session.rate, task.rate, False)  # noqa: FBT003
-    crew.may_send()
-    reply = office.coa(device, session, attributes, action)
+    reply = wire.ask(session, attributes, action)
     for _again in range(TRIES_506 - 1):
         if reply.kind != "NAK" or reply.error_cause != RESOURCES_UNAVAILABLE:
             break
-        office.clock.sleep(1)
-        crew.may_send()
-        reply = office.coa(device, session, attributes, action)
+        wire.office.clock.sleep(1)
+        reply = wire.ask(session, attributes, action)
     return reply
 
 

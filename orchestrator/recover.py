@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from inventory import BandmasterError, DatabaseProblem
 
+from .astray import astray_left, doubt
 from .coordinator import devices_of
 from .database import database_now, reading, writing
 from .exceptions import list_open
@@ -88,7 +89,8 @@ def recover_set(office: Office, set_id: str, *, wait_settle: bool) -> float:
     """Settle one open set; return the seconds left until it can be closed.
 
     With `wait_settle` what nobody has driven yet is driven first, because timers run on devices;
-    then the settle time is waited out and the set is closed.
+    then the settle time is waited out and the set is closed, or what a NAS has not answered is
+    waited for, once.
     """
     applied, left_s = settle_left(office, set_id) if wait_settle else (True, 0.0)
     if left_s > 0 and not applied:
@@ -100,7 +102,12 @@ def recover_set(office: Office, set_id: str, *, wait_settle: bool) -> float:
     if left_s > 0:
         office.tell("settle", f"waiting {left_s:.0f} s for logins that began before")
         office.clock.sleep(left_s)
-    return _drive_once(office, set_id)
+    left_s = _drive_once(office, set_id)
+    if wait_settle and left_s > 0:
+        office.tell("settle", f"waiting {left_s:.0f} s for a CoA that nobody has answered")
+        office.clock.sleep(left_s)
+        left_s = _drive_once(office, set_id)
+    return left_s
 
 
 def _drive_once(office: Office, set_id: str) -> float:
@@ -117,6 +124,7 @@ def _drive_once(office: Office, set_id: str) -> float:
         crew.distrust(frozenset(devices))
         with writing(office.engine) as session:
             bump_epoch(session, set_id)
+            doubt(session, set_id, database_now(session))
         with reading(office.engine) as session:
             verdict = find_verdict(session, set_id)
             _, left_s = _settle_left(office, session, set_id)
@@ -125,7 +133,10 @@ def _drive_once(office: Office, set_id: str) -> float:
             _, left_s = settle_left(office, set_id)
         office.tell(short(set_id, "s"), f"decision was {verdict}: driving every participant there")
         settle(office, crew, set_id, devices, known={}, closing=left_s <= 0)
-    return left_s
+    if left_s > 0:
+        return left_s
+    with reading(office.engine) as session:
+        return astray_left(office, session, set_id)
 
 
 def settle_left(office: Office, set_id: str) -> tuple[bool, float]:

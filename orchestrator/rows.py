@@ -136,6 +136,8 @@ class ParticipantRow(SQLModel, table=True):
     handle: str = Field(sa_column=Column(Text, nullable=False))
     at_goal_since: dt.datetime | None = Field(sa_column=_instant(nullable=True))
     settled: bool  # a session: CoA answered and the live rate read
+    # a session: when a CoA went out that may still be on its way; None = all were answered
+    sent_at: dt.datetime | None = Field(sa_column=_instant(nullable=True))
 
 
 class StepRow(SQLModel, table=True):

@@ -30,6 +30,7 @@ class Settings:
     lease_wait_s: int = 60
     takeover_s: int = 20  # a counter that stands still for so long belongs to a dead worker
     settle_s: int = 30  # longest time a login may take that still reads the old rows
+    coa_window_s: int = 300  # a NAS drops a CoA that is older (RFC 5176 section 6.3)
     watch_s: int = 10
     retries: int = 3  # after the decision, before a refusal becomes a reversal
     plan_hours: int = 24

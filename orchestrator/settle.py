@@ -13,6 +13,7 @@ from sqlmodel import Session
 from inventory import DatabaseProblem, Device, password_refs
 from workflows import Crew, Goal, Observation
 
+from .astray import astray
 from .database import database_now, reading, writing
 from .decide import abort_set, reverse_changes, shift_effect
 from .drive import Arrived, Stuck, Task, drive
@@ -27,7 +28,7 @@ from .journal import (
     note,
     session_name,
 )
-from .live import Live, drive_sessions, live_task
+from .live import Driven, drive_sessions, live_task
 from .office import Office
 from .rows import ChangeRow, ExceptionRow, ParticipantRow
 
@@ -108,7 +109,8 @@ class _Pass:
     changes: tuple[ChangeRow, ...]
     accepted: frozenset[tuple[str, str]]  # (change_id, participant): a person left it as it is
     devices: dict[tuple[str, str], Arrived | Stuck] = field(default_factory=dict)
-    sessions: dict[str, Live] = field(default_factory=dict)
+    live: Driven | None = None  # None: no session was driven
+    astray: frozenset[str] = frozenset()  # sessions at which a CoA may still arrive
     carried: dict[str, frozenset[str]] = field(init=False)  # services by device
 
     def __post_init__(self) -> None:
@@ -237,10 +239,11 @@ def _drive_sessions(
             change.change_id,
             found.opened.items[change.change_id],
             back=_stands(change) == "REVERSED",
+            applied=change.applied_at is not None,
         )
     )
     if tasks:
-        found.sessions = drive_sessions(office, crew, found.opened.set_id, devices, tasks)
+        found.live = drive_sessions(office, crew, found.opened.set_id, devices, tasks)
 
 
 def _write_down(office: Office, found: _Pass, *, closing: bool) -> None:
@@ -248,7 +251,9 @@ def _write_down(office: Office, found: _Pass, *, closing: bool) -> None:
     with writing(office.engine) as session:
         now = database_now(session)
         _mark_arrivals(session, found, now)
-        _settle_sessions(session, found, now)
+        if found.live is not None:
+            _settle_sessions(session, opened.set_id, found.live, now)
+        found.astray = frozenset(astray(office, session, opened.set_id, now))
         doubted = _open_exceptions(session, opened.set_id)
         excused: dict[str, bool] = {}
         reached = []
@@ -258,7 +263,8 @@ def _write_down(office: Office, found: _Pass, *, closing: bool) -> None:
                 reached.append(change)
         _mark_applied(session, opened, reached, now)
         for change in reached:
-            if closing or change.state == "ABORTED":
+            quiet = session_name(change.change_id) not in found.astray
+            if (closing and quiet) or change.state == "ABORTED":
                 _close(session, opened, change, now, excused=excused[change.change_id])
 
 
@@ -293,10 +299,14 @@ def _excuse(
         open_exception(session, change, item, name, ended.cause, ended.reason)
         excused = True
         unreachable = unreachable or ended.cause in PASSING
-    live = found.sessions.get(change.change_id)
-    if live is not None and item.session:
+    live = found.live.endings.get(change.change_id) if found.live is not None else None
+    if live is not None:
         name = session_name(change.change_id)
-        if live.ending in SETTLED:
+        if live.ending in SETTLED and change.state == "CLOSED" and name in found.astray:
+            late = f"{live.text}, but a CoA that was not answered may still arrive: retry later"
+            open_exception(session, change, item, name, "session", late)
+            excused = True
+        elif live.ending in SETTLED:
             if (change.change_id, name) in doubted:
                 resolve_settled(session, change, name)
         else:
@@ -307,14 +317,11 @@ def _excuse(
     return excused, unreachable
 
 
-def _settle_sessions(session: Session, found: _Pass, now: dt.datetime) -> None:
-    names = [
-        session_name(change_id)
-        for change_id, live in found.sessions.items()
-        if live.ending in SETTLED
-    ]
+def _settle_sessions(session: Session, set_id: str, live: Driven, now: dt.datetime) -> None:
+    live.outbox.keep(session, now)
+    names = [session_name(name) for name, end in live.endings.items() if end.ending in SETTLED]
     if names:
-        where = {"of_set": found.opened.set_id, "names": names, "now": now}
+        where = {"of_set": set_id, "names": names, "now": now}
         session.connection().execute(_SETTLED, where)
 
 

@@ -149,7 +149,8 @@ def open_desk(
     url = engine.url.render_as_string(hide_password=False)
     desk.good("init", "--database", url)
     settings = folder / "bandmaster.toml"
-    settings.write_text(f"{settings.read_text('utf-8')}settle_s = 0\nlease_wait_s = 2\n", "utf-8")
+    waits = "settle_s = 0\ncoa_window_s = 0\nlease_wait_s = 2\n"
+    settings.write_text(f"{settings.read_text('utf-8')}{waits}", "utf-8")
     isp.write(folder)
     desk.good("inventory", "import", "inventory.yaml")
     for device in fleet.devices:

@@ -221,7 +221,8 @@ def the_product(lab: RunningLab, folder: Path) -> Iterator[Product]:
     settings.touch(mode=0o600)
     settings.write_text(
         f'database_url = "{lab.secret(roles["app"]["url_file"])}"\n'
-        f'known_hosts = "known_hosts"\nsettle_s = {SETTLE_S}\nlease_wait_s = 5\n',
+        f'known_hosts = "known_hosts"\nsettle_s = {SETTLE_S}\ncoa_window_s = {SETTLE_S}\n'
+        "lease_wait_s = 5\n",
         encoding="utf-8",
     )
     engine = make_engine(lab.secret(roles["migrate"]["url_file"]))

@@ -168,7 +168,7 @@ def field(
         setenv(name, value)
     # a process on a busy machine is slow: only a test about leases lets one run out
     patient = {"lease_ttl_s": 120, "takeover_s": 180}
-    given = {"settle_s": 0, "lease_wait_s": 2, **patient, **settings}
+    given = {"settle_s": 0, "coa_window_s": 0, "lease_wait_s": 2, **patient, **settings}
     lines = [f'database_url = "{database_url}"', 'known_hosts = "known_hosts"']
     lines += [f"{name} = {value}" for name, value in given.items()]
     place = folder / "bandmaster.toml"

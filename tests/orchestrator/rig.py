@@ -75,6 +75,7 @@ def make_rig(
         database_url=engine.url.render_as_string(hide_password=False),
         known_hosts=str(folder / "known_hosts"),
         settle_s=0,
+        coa_window_s=0,
         lease_wait_s=2,
     )
     said: list[tuple[str, str]] = []

@@ -57,13 +57,15 @@ class CoaReply:
     """What came back: a hint, never a proof that the session's rate changed.
 
     `error_cause` is 0 where there is none. `dropped` counts answers that were not believed:
-    unsigned, wrongly signed, or answers to another request.
+    unsigned, wrongly signed, or answers to another request. `copies` counts how often the request
+    was sent: of an answered one a copy may still be on its way.
     """
 
     kind: Literal["ACK", "NAK", "SILENCE"]
     error_cause: int = 0
     text: str = ""
     dropped: int = 0
+    copies: int = 1
 
 
 def utc_now() -> dt.datetime:
@@ -164,7 +166,7 @@ def _exchange(
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind, protocol) as channel:
         channel.connect(address)  # from here on only datagrams of this address come in
-        for _ in range(tries):
+        for copies in range(1, tries + 1):
             with contextlib.suppress(ConnectionRefusedError):
                 channel.send(request)
             deadline = time.monotonic() + timeout_s
@@ -178,12 +180,12 @@ def _exchange(
                     refused = True
                     continue
                 if _believed(answer, request, secret.encode(), codes):
-                    return _read(answer, codes, dropped)
+                    return _read(answer, codes, dropped, copies)
                 dropped += 1
     text = f"no answer from {host} port {port} to {tries} requests"
     text += "; nobody listens there" if refused else ""
     text += f"; {dropped} answers were not signed as they must be" if dropped else ""
-    return CoaReply(kind="SILENCE", text=text, dropped=dropped)
+    return CoaReply(kind="SILENCE", text=text, dropped=dropped, copies=tries)
 
 
 def _believed(answer: bytes, request: bytes, secret: bytes, codes: tuple[int, int, int]) -> bool:
@@ -225,7 +227,7 @@ def _attributes(data: bytes) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def _read(answer: bytes, codes: tuple[int, int, int], dropped: int) -> CoaReply:
+def _read(answer: bytes, codes: tuple[int, int, int], dropped: int, copies: int) -> CoaReply:
     attributes = answer[_HEADER : int.from_bytes(answer[2:4], "big")]
     values = {
         code: attributes[place + _ATTRIBUTE : place + attributes[place + 1]]
@@ -239,4 +241,5 @@ def _read(answer: bytes, codes: tuple[int, int, int], dropped: int) -> CoaReply:
         error_cause=cause,
         text=", ".join(filter(None, words)),
         dropped=dropped,
+        copies=copies,
     )

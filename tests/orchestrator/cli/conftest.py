@@ -84,7 +84,7 @@ def _settings(shell: Shell, database_url: str, request: pytest.FixtureRequest) -
         server = request.getfixturevalue("postgres_server")
         url = server.url("app", request.getfixturevalue("postgres_database"))
     place = shell.folder / "bandmaster.toml"
-    place.write_text(f'database_url = "{url}"\nsettle_s = 0\nlease_wait_s = 2\n')
+    place.write_text(f'database_url = "{url}"\nsettle_s = 0\ncoa_window_s = 0\nlease_wait_s = 2\n')
     place.chmod(0o600)
     shell.monkeypatch.setenv("BANDMASTER_DATABASE_URL", database_url)
     shell.ok("db", "upgrade")
