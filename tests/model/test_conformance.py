@@ -14,7 +14,7 @@ from tests.simulation.trace import Step, quiet, tracing
 from workflows import Crew, Reply
 
 from .conform import Verdict, hold
-from .runs import PLACES_HELD, events_of, is_modelled, model_of
+from .runs import PLACES_HELD, events_of, is_held, is_modelled, model_of
 
 Play = Callable[[Scenario], tuple[Step, ...]]
 SEEDS = 60  # two thirds of them are of a kind that the model has words for
@@ -31,8 +31,9 @@ def _hold(play: Play, scenario: Scenario) -> Verdict:
     return hold(model_of(scenario), events_of(play(scenario)))
 
 
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("place", PLACES_HELD)
+@pytest.mark.parametrize(
+    ("place", "order"), [(p, o) for p in PLACES_HELD for o in ORDERS if is_held(p, o)]
+)
 def test_a_quiet_run_is_one_of_the_model(play: Play, place: str, order: str) -> None:
     verdict = _hold(play, quiet(place, order))
     assert verdict.illegal == -1, verdict.text()

@@ -9,7 +9,10 @@ from .places import ORDERS, PLACES
 
 EDGES = ("sql", "commit", "device", "radius")
 DEVICE_FAULTS = ("lost", "unanswered", "late", "refused", "sent+kill", "late+kill")
-RADIUS_FAULTS = ("lost", "unanswered", "late", "refused", "refused 503", "refused 506", "sent+kill")
+RADIUS_FAULTS = (
+    *("lost", "unanswered", "late", "refused", "refused 503", "refused 506"),
+    *("sent+kill", "late+kill"),
+)
 COMMIT_FAULTS = ("lost", "landed", "full", "late", "vanish", "late+kill", "vanish+kill")
 WORLD_FAULTS = (
     "box away",
@@ -59,11 +62,13 @@ class Scenario:
     again: bool = False  # afterwards another order, and then the first one once more, same key
     undo: str = ""  # "rollback" or "as never": what is done is taken back afterwards
     starts_s: float = 0.0  # after the plan was made; MIDNIGHT_S less a little crosses a midnight
+    proration: str = "day"  # of every plan; the other one is "second"
     answer: str = ""  # what a person says to exceptions, where that is offered; else "accept"
 
     def text(self) -> str:
         """The scenario for people."""
         head = f"seed {self.seed}: {self.order} at {self.place}, quantum {self.quantum}"
+        head += ", billed by the second" if self.proration == "second" else ""
         head += ", recovery elsewhere" if self.elsewhere else ""
         head += ", ordered again" if self.again else ""
         head += f", then {self.undo}" if self.undo else ""
@@ -89,7 +94,8 @@ def draw(seed: int) -> Scenario:
     return Scenario(
         seed=seed,
         place=place,
-        order=rng.choices(ORDERS, (6, 3, 1, 1))[0],
+        order=rng.choices(ORDERS, (12, 6, 2, 2, 3, 3))[0],
+        proration=rng.choices(("day", "second"), (5, 1))[0],
         quantum=rng.choice((1, 3, 10, 40, 1_000_000)),
         elsewhere=rng.random() < 0.25,
         watcher=rng.choices(("", "same host", "elsewhere"), (6, 1, 2))[0],

@@ -9,13 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from inventory import local_date, parse_instant
 
 from .boxes import HUMAN, Box, Config, Login
-from .places import BASE, SUSPENDED, TABLE_OF, TIERS, ZONE, line_of, login_of
+from .places import SUSPENDED, TABLE_OF, TIERS, ZONE, Rates, line_of, login_of
 from .sessions import WRITES
 from .world import Online, World, access_rates
 
@@ -23,7 +24,7 @@ OURS_NOT = (HUMAN, "timer", "reload")
 PERSON = "Z"  # processes in which a person answers exceptions
 RECOVERERS = "RPWX"  # processes that talk to devices for an open change only
 RATE_OF_TABLE = {index: kbps for kbps, index in TABLE_OF.items()}
-Rates = tuple[int, int, str]  # down, up, state
+CHARGES = ("tier.changed", "service.activated", "service.resumed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ class Judge:
     def _well_founded(self, row: Any) -> None:
         """P13: a charge names what each device was read to give, and that is what it bills."""
         payload = json.loads(row["body"])["payload"]
-        if row["type"] != "tier.changed" or not row["change_id"]:
+        if row["type"] not in CHARGES or not row["change_id"]:
             return
         wanted = TIERS[payload["tier"]][:2]
         for proof in payload.get("evidence", ()):
@@ -174,26 +175,27 @@ class Judge:
         return self.folded[1]
 
     def _fold(self) -> dict[str, Fold]:
-        taken = {e["reverses_event_id"] for e in self.events if e["reverses_event_id"]}
         folds = {service_id: Fold() for service_id in self.world.place.ids()}
+        return folds | {row["service_id"]: fold for row, fold in self._standing()}
+
+    def _standing(self) -> Iterator[tuple[Any, Fold]]:
+        """What a service became by each event that nobody took back."""
+        taken = {e["reverses_event_id"] for e in self.events if e["reverses_event_id"]}
         for row in self.events:
             passed = row["type"] in ("service.effect_shifted", "reconciliation.adopted")
             if row["event_id"] in taken or row["reverses_event_id"] or passed:
                 continue
-            payload = json.loads(row["body"])["payload"]
-            fold = folds[row["service_id"]]
-            fold.plan, fold.tier, fold.state = (
-                payload.get("plan", ""),
-                payload.get("tier", ""),
-                payload.get("state", ""),
-            )
-        return folds
+            found = json.loads(row["body"])["payload"]
+            names = ("plan", "tier", "state")
+            yield row, Fold(**{name: found[name] for name in names if name in found})
 
     def _same_everywhere(self, folds: dict[str, Fold]) -> None:
         """P5: services and RADIUS rows say what the ledger says, in one snapshot."""
         for row in self._rows("SELECT service_id, plan_code, tier_code, state FROM service"):
             fold = folds[row["service_id"]]
-            if (row["plan_code"], row["state"]) != (fold.plan, fold.state):
+            # without a state the row is there for its version alone
+            plan = row["plan_code"] if row["state"] != "none" else ""
+            if (plan, row["state"]) != (fold.plan, fold.state):
                 self.blame("P5", f"service row of {row['service_id']} differs from the ledger")
         if not self.world.place.logins:
             return
@@ -278,7 +280,7 @@ class Judge:
             if box.name not in self._devices_of(service_id):
                 continue
             seen = rates_of(box.kind, box.startup, service_id)
-            if seen == (*TIERS["fiber-500"][:2], "on"):
+            if seen == rates_of(box.kind, self.world.place.config(box.name), service_id):
                 continue
             rows = self._rows(
                 "SELECT 1 FROM decision d JOIN change c ON c.change_id = d.change_id"
@@ -294,7 +296,7 @@ class Judge:
 
     # --- RADIUS
 
-    def coa_heard(self, login: str) -> None:
+    def coa_heard(self, login: str, sender: str) -> None:
         """P9, P10: a CoA belongs to an open, decided change."""
         service_id = login.partition("@")[0]
         rows = self._rows(
@@ -304,9 +306,7 @@ class Judge:
         )
         if not any(row["verdict"] == "COMMIT" for row in rows):
             self.blame("P9", f"a CoA for {login} before the decision")
-        elif all(row["state"] == "CLOSED" for row in rows) and not self._asked(
-            self.world.scheduler.me().process.name, "%"
-        ):
+        elif all(row["state"] == "CLOSED" for row in rows) and not self._asked(sender, "%"):
             self.blame("P10", f"a CoA for {login} after its change was closed")
 
     def coa_done(self, login: str, _live: Online | None) -> None:
@@ -334,7 +334,7 @@ class Judge:
                     self._device_agrees(service_id, self.world.boxes[name], fold)
             if self.world.place.logins and (service_id, "session") not in excused:
                 self._session_agrees(service_id)
-        self._charged_when_given(folds, excused)
+        self._charged_when_given(excused)
         for box in self.world.boxes.values():
             names = {name for _, name in excused}
             ours = box.pending is not None and "human" not in box.pending.token
@@ -346,29 +346,40 @@ class Judge:
         ):
             self.blame("P14", f"order {order['order_id']} has {order['n']} changes that count")
 
-    def _charged_when_given(self, folds: dict[str, Fold], excused: set[tuple[str, str]]) -> None:
-        """P13: no higher tier is charged from a date before the devices gave it for good."""
+    def _charged_when_given(self, excused: set[tuple[str, str]]) -> None:
+        """P13: no higher tier is charged from a date before the devices gave it for good.
+
+        Where plans are billed by the second the instants count, and what is cut is charged no
+        longer than its devices gave it.
+        """
         shifts = {
             found["shifts"]: found["to"]
             for found in (json.loads(event["body"])["payload"] for event in self.events)
             if "shifts" in found
         }
-        for event in self.events:
-            if event["type"] != "tier.changed" or not event["change_id"]:
-                continue
+        newest: dict[str, tuple[Any, bool]] = {}
+        rates = dict.fromkeys(self.world.place.ids(), Fold().rates())
+        for event, fold in self._standing():
             service_id = event["service_id"]
-            body = json.loads(event["body"])
-            since, tier = body["effective_at"], body["payload"]["tier"]
-            since = shifts.get(event["event_id"], since)
-            if tier != folds[service_id].tier or TIERS[tier][:2] <= TIERS[BASE][:2]:
-                continue  # changed again since, or no more than before
-            for name in self._devices_of(service_id):
-                given_s = self.turned_s.get((name, service_id), 0.0)
-                given = self.world.scheduler.born + dt.timedelta(seconds=given_s)
-                late = local_date(given, ZONE) > local_date(parse_instant(since), ZONE)
+            newest[service_id] = event, fold.rates() > rates[service_id]
+            rates[service_id] = fold.rates()
+        for service_id, (event, raised) in newest.items():
+            told = json.loads(event["body"])["effective_at"]
+            since = parse_instant(shifts.get(event["event_id"], told))
+            for name in self._devices_of(service_id) if event["change_id"] else ():
+                if (name, service_id) not in self.turned_s:
+                    continue
                 person = (name, line_of(self.world.boxes[name].kind, service_id)) in self.human_s
-                if late and not person and (service_id, name) not in excused:
+                given_s = self.turned_s[name, service_id]
+                given = self.world.scheduler.born + dt.timedelta(seconds=given_s)
+                wrong = self._wrongly_timed(since, given, raised=raised)
+                if wrong and not person and (service_id, name) not in excused:
                     self.blame("P13", f"{service_id} pays from {since}, {name} gives at {given}")
+
+    def _wrongly_timed(self, since: dt.datetime, given: dt.datetime, *, raised: bool) -> bool:
+        if self.world.place.proration == "second":
+            return given > since if raised else since > given
+        return raised and local_date(given, ZONE) > local_date(since, ZONE)
 
     def ordered_once(self) -> None:
         """P14: the repetition of an order has not been charged once more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .boxes import Config
@@ -17,6 +17,7 @@ TIERS = {
 }
 BASE = "fiber-500"
 SUSPENDED = (1_000, 1_000)
+PASSWORD = "SIM_PASSWORD"  # the variable that holds it, for every login
 TABLE_OF = {1_000: "10", 20_000: "11", 100_000: "13", 200_000: "14", 500_000: "15"}
 TABLE_OF |= {1_000_000: "16", 50_000: "12"}
 PLATFORMS = {
@@ -27,6 +28,15 @@ PLATFORMS = {
 }
 
 
+Rates = tuple[int, int, str]  # down, up, state
+BEGINS: dict[str, Rates] = {
+    "active": (*TIERS[BASE][:2], "on"),
+    "suspended": (*SUSPENDED, "on"),
+    "none": (0, 0, "off"),
+}
+BEGINS_OF = {"activate": "none", "resume": "suspended"}  # every other order is for an active one
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Which devices carry which services; `logins` = they have a login and a live session."""
@@ -34,6 +44,16 @@ class Place:
     name: str
     services: tuple[tuple[str, ...], ...]  # the devices of each service
     logins: bool
+    begins: str = "active"  # what every service is at first
+    proration: str = "day"  # of every plan
+
+    def set_for(self, order: str, proration: str) -> Place:
+        """The place as it is before an order, with plans billed so."""
+        return replace(self, begins=BEGINS_OF.get(order, "active"), proration=proration)
+
+    def rates(self) -> Rates:
+        """What every service may do at first."""
+        return BEGINS[self.begins]
 
     def devices(self) -> dict[str, str]:
         """Every device's kind by its name (`junos-1` is of the kind `junos`)."""
@@ -50,8 +70,15 @@ class Place:
         config: Config = {}
         for service_id, devices in zip(self.ids(), self.services, strict=True):
             if device in devices:
-                config |= section(kind, line_of(kind, service_id), *TIERS[BASE][:2])
+                config |= self._section(kind, line_of(kind, service_id))
         return config
+
+    def _section(self, kind: str, line: str) -> Config:
+        if self.begins != "none":
+            return section(kind, line, *self.rates())
+        if kind in ("junos", "token"):
+            return {f"{line}/state": "off"}  # a unit without a policer
+        return section(kind, line, *TIERS[BASE][:2], "off")
 
     def inventory(self) -> str:
         """The inventory file."""
@@ -83,6 +110,7 @@ class Place:
                     "tier": code,
                     "currency": "EUR",
                     "exponent": 2,
+                    "proration": self.proration,
                     "prices": [{"from": "2025-01-01", "amount": t[2]}],
                 }
                 for code, t in TIERS.items()
@@ -113,13 +141,13 @@ class Place:
         service: dict[str, Any] = {
             "id": service_id,
             "account": f"A-{service_id}",
-            "plan": BASE,
-            "active_since": "2026-01-15",
-            "billing_from": "2026-01-15",
             "attachments": [_attachment(device, service_id) for device in devices],
         }
+        if self.begins != "none":
+            service |= {"plan": BASE, "state": self.begins}
+            service |= {"active_since": "2026-01-15", "billing_from": "2026-01-15"}
         if self.logins:
-            service["login"] = login_of(service_id)
+            service |= {"login": login_of(service_id), "password": f"env:{PASSWORD}"}
         return service
 
 
@@ -178,4 +206,4 @@ PLACES = {
         ),
     )
 }
-ORDERS = ("up", "down", "suspend", "terminate")
+ORDERS = ("up", "down", "suspend", "terminate", "activate", "resume")

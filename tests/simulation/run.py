@@ -36,8 +36,8 @@ from .store import Store
 from .trace import Recorder, Step
 from .world import Stage, World, installed
 
-PLAN_OF = {"up": "fiber-1000", "down": "fiber-100", "suspend": "", "terminate": ""}
-KIND_OF = {"up": "tier", "down": "tier", "suspend": "suspend", "terminate": "terminate"}
+PLAN_OF = {"up": "fiber-1000", "down": "fiber-100", "activate": "fiber-1000"}
+KIND_OF = {"up": "tier", "down": "tier"}  # the others are called as they are
 RECOVERIES_UNDER_FAULTS = 3
 RECOVERIES_AT_PEACE = 8
 PEACE_S = 120.0  # between two of those: timers of people end, sessions are forgotten
@@ -78,14 +78,19 @@ class Theatre:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._store = Store()
-        self._prepared: dict[tuple[str, str], Prepared] = {}
+        self._prepared: dict[tuple[Place, str], Prepared] = {}
 
     def prepared(self, place: Place, order: str) -> Prepared:
         """Import the place's inventory and plan the order, once."""
-        key = (place.name, order)
+        key = (place, order)
         if key not in self._prepared:
             self._prepared[key] = self._prepare(place, order)
         return self._prepared[key]
+
+    def set_for(self, scenario: Scenario) -> tuple[Place, Prepared]:
+        """Return the place of a scenario, and what is prepared there."""
+        place = PLACES[scenario.place].set_for(scenario.order, scenario.proration)
+        return place, self.prepared(place, scenario.order)
 
     def _prepare(self, place: Place, order: str) -> Prepared:
         store = self._store
@@ -118,8 +123,7 @@ class Theatre:
 
     def play(self, scenario: Scenario, *, traced: bool = False, listed: bool = False) -> Result:
         """Run one scenario to its end."""
-        place = PLACES[scenario.place]
-        prepared = self.prepared(place, scenario.order)
+        place, prepared = self.set_for(scenario)
         world = self._stage.world = World(self._store, place, scenario.seed, scenario.starts_s)
         self._store.load(prepared.image, world.scheduler)
         play = _Play(world, scenario, prepared.plan_id, traced=traced)
@@ -132,9 +136,9 @@ def _order(service_id: str, order: str) -> Order:
     return Order(
         order_id=key,
         idempotency_key=key,
-        kind=KIND_OF[order],  # type: ignore[arg-type]
+        kind=KIND_OF.get(order, order),  # type: ignore[arg-type]
         service_id=service_id,
-        plan_code=PLAN_OF[order],
+        plan_code=PLAN_OF.get(order, ""),
         actor="simulation",
         reason_code="requested",
     )
@@ -366,7 +370,7 @@ class _Play:
             self.passed.append((kind, what))
         if self.peace:
             return
-        if self.deferred and not self._must_wait(kind):
+        if self.deferred and kind in ("sql", "commit"):
             due, self.deferred = self.deferred, []
             for act in due:
                 self._do(act, what)
@@ -376,9 +380,6 @@ class _Play:
                     self.deferred.append(act)
                 else:
                     self._do(act, what)
-
-    def _must_wait(self, kind: str) -> bool:
-        return kind not in ("sql", "commit")
 
     def _fits(self, act: Act, kind: str) -> bool:
         """Whether an act has to wait for an edge outside of what nobody claims to survive.

@@ -23,16 +23,17 @@ from dataclasses import dataclass, field
 
 from .boxes import Box
 from .faults import Act, Scenario
-from .judge import Judge, Rates, rates_of
-from .places import SUSPENDED, TIERS, login_of
+from .judge import Judge, rates_of
+from .places import BASE, SUSPENDED, TIERS, Rates, login_of
 from .world import World, access_rates
 
-OLD: Rates = (*TIERS["fiber-500"][:2], "on")
 NEW: dict[str, Rates] = {
     "up": (*TIERS["fiber-1000"][:2], "on"),
     "down": (*TIERS["fiber-100"][:2], "on"),
     "suspend": (*SUSPENDED, "on"),
     "terminate": (0, 0, "off"),
+    "activate": (*TIERS["fiber-1000"][:2], "on"),
+    "resume": (*TIERS[BASE][:2], "on"),
 }
 
 
@@ -91,14 +92,15 @@ class Recorder:
 
     def _device(self, box: Box) -> dict[str, str]:
         service_id = self.world.place.ids()[0]
+        old = rates_of(box.kind, self.world.place.config(box.name), service_id)
         new = NEW[self.order]
         token = box.pending.token if box.pending else ""
         pending = "NONE" if not token else "FOREIGN" if "human" in token else "OURS"
         return {
             "device": box.name,
             "kind": box.kind,
-            "running": where(rates_of(box.kind, box.running, service_id), new),
-            "startup": where(rates_of(box.kind, box.startup, service_id), new),
+            "running": where(rates_of(box.kind, box.running, service_id), old, new),
+            "startup": where(rates_of(box.kind, box.startup, service_id), old, new),
             "pending": pending,
         }
 
@@ -106,7 +108,8 @@ class Recorder:
         live = self.world.online.get(login)
         if live is None:
             return {"login": login, "live": "NONE"}
-        return {"login": login, "live": where((live.down, live.up, "on"), NEW[self.order])}
+        seen = (live.down, live.up, "on")
+        return {"login": login, "live": where(seen, self.world.place.rates(), NEW[self.order])}
 
     def _db(self, service_id: str) -> dict[str, str]:
         look = self.judge.look
@@ -120,7 +123,7 @@ class Recorder:
             "SELECT participant FROM exception_item WHERE resolved_at IS NULL AND service_id = ?",
             (service_id,),
         ).fetchall()
-        new = NEW[self.order]
+        old, new = self.world.place.rates(), NEW[self.order]
         answer = access_rates(look, login_of(service_id))
         rows = (*answer, "on") if answer else (0, 0, "off")
         closed = row is not None and row["state"] == "CLOSED"
@@ -128,21 +131,21 @@ class Recorder:
             "service": service_id,
             "journal": row["state"] if row else "",
             "decision": (row["verdict"] or "") if row else "",
-            "ledger": where(self.judge.folds()[service_id].rates(), new),
-            "rows": where(rows, new) if self.world.place.logins else "",
+            "ledger": where(self.judge.folds()[service_id].rates(), old, new),
+            "rows": where(rows, old, new) if self.world.place.logins else "",
             "goal": ("NEW" if row["outcome"] == "done" else "OLD") if closed else "",
             "epoch": str(row["epoch"]) if row else "",
             "exceptions": ",".join(sorted(each["participant"] for each in exceptions)),
         }
 
 
-def where(seen: Rates, new: Rates) -> str:
+def where(seen: Rates, old: Rates, new: Rates) -> str:
     """Where a line stands between the two ends."""
     if seen[2] == "off" and new[2] == "off":
         return "NEW"
-    if seen in (OLD, new):
-        return "OLD" if seen == OLD else "NEW"
-    ours = all(part in (old, late) for part, old, late in zip(seen, OLD, new, strict=True))
+    if seen in (old, new):
+        return "OLD" if seen == old else "NEW"
+    ours = all(part in (early, late) for part, early, late in zip(seen, old, new, strict=True))
     return "MIXED" if ours else "OTHER"
 
 

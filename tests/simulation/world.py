@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +34,7 @@ from workflows.transports import napalm, netmiko
 from workflows.transports.words import SaysNo
 
 from .boxes import Box, Login
-from .places import TIERS, Place, login_of
+from .places import PASSWORD, Place, login_of
 from .scheduler import START, Killed, Process, Scheduler, Spawn
 from .sessions import SERVICE, CliSim, NetconfSim, ShellSim, TokenWire, make_platforms
 from .store import Store
@@ -70,9 +71,9 @@ class World:
             )
             for name, kind in place.devices().items()
         }
-        down, up, _ = TIERS["fiber-500"]
+        down, up, state = place.rates()
         self.online: dict[str, Online] = {}
-        if place.logins:
+        if place.logins and state == "on":
             self.online = {login_of(each): Online(f"id-{each}", down, up) for each in place.ids()}
         self.processes: dict[int, Process] = {}
         self.fault = ""
@@ -81,7 +82,7 @@ class World:
         self.noted: Callable[[str, str], None] = lambda *_: None
         self.heard: Callable[[Box, Login, str], None] = lambda *_: None
         self.coa_done: Callable[[str, Online | None], None] = lambda *_: None
-        self.coa_heard: Callable[[str], None] = lambda *_: None
+        self.coa_heard: Callable[[str, str], None] = lambda *_: None
         store.killed = lambda process: self.kill(process, "with its COMMIT on the way")
         self._stamp = START.timestamp() + born_s
         ids._last = 0  # identifiers begin anew with each world, or stories would differ
@@ -153,14 +154,18 @@ class World:
         scheduler = self.scheduler
         scheduler.edge("radius", f"before {action} for {session.login}")
         fault = self.take_fault()
+        sender = scheduler.me().process.name
 
         def act() -> CoaReply:
             return self._coa(session, attributes, action)
 
-        if fault.startswith("late"):  # nothing can call it back: judged by what the session has
-            scheduler.at(scheduler.now_s + self.late_s, act)
-        else:
-            self.coa_heard(session.login)
+        def arrive() -> None:
+            self.coa_heard(session.login, sender)
+            act()
+
+        self.coa_heard(session.login, sender)
+        if fault.startswith("late"):  # nothing can call it back
+            scheduler.at(scheduler.now_s + self.late_s, arrive)
         answer = CoaReply(kind="SILENCE", text="no answer")
         if fault in ("", "unanswered", "sent+kill") and scheduler.now_s >= (
             self.boxes[device.name].away_until_s
@@ -408,4 +413,5 @@ def installed() -> Iterator[Stage]:
         put(ids, "time", seconds)
         put(ids, "secrets", digits)
         put(ids, "_last", 0)
+        stack.enter_context(mock.patch.dict(os.environ, {PASSWORD: "not a secret"}))
         yield stage
