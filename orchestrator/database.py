@@ -6,12 +6,15 @@ import datetime as dt
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlmodel import Session
 
 from inventory import DatabaseProblem, WrongUse
@@ -27,13 +30,14 @@ _FORMS = "Use sqlite:///FILE or postgresql://USER@HOST/NAME."
 _SECRET_OPTIONS = {"password", "sslpassword"}
 
 _POSTGRES_NOW = text("SELECT clock_timestamp()")
-_SQLITE_NOW = text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")
+_SQLITE_NOW = "SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')"
 _LIMITS = text(
     f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),"
     f" set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),"
     f" set_config('idle_in_transaction_session_timeout', '{IDLE_TIMEOUT_MS}', true),"
     " clock_timestamp()"
 )
+_READER = "bandmaster_reader"  # in an engine's options: the same for transactions that only read
 _BEGUN = "bandmaster_begun"  # in a session's info: the database's clock when it was opened
 
 
@@ -74,8 +78,11 @@ def _parsed(url: str) -> URL:
 
 def _sqlite_engine(url: str) -> Engine:
     engine = create_engine(
-        url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}
-    ).execution_options(schema_translate_map={"radius": None})
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+        execution_options={"schema_translate_map": {"radius": None}},
+    )
 
     @event.listens_for(engine, "do_connect")
     def _make_private(_d: object, _record: object, given: list[Any], _named: object) -> None:
@@ -93,15 +100,19 @@ def _sqlite_engine(url: str) -> Engine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: object) -> None:
-        # a deferred transaction that turns into a writer later fails at once with SQLITE_BUSY;
-        # taking the write lock at the start lets the busy timeout do its work
-        options = connection.get_execution_options()  # type: ignore[attr-defined]
-        begin = "BEGIN" if options.get("bandmaster_read_only") else "BEGIN IMMEDIATE"
-        connection.exec_driver_sql(begin)  # type: ignore[attr-defined]
-
+    # a deferred transaction that turns into a writer later fails at once with SQLITE_BUSY; taking
+    # the write lock at the start lets the busy timeout do its work. A listener for "begin" would
+    # do as well, but an engine with listeners asks them around every statement
+    reader = engine.execution_options()
+    reader.dialect = copy(engine.dialect)
+    for each, words in ((engine, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
+        each.dialect.do_begin = partial(_begin, words)  # type: ignore[method-assign]
+    engine.update_execution_options(**{_READER: reader})
     return engine
+
+
+def _begin(words: str, connection: PoolProxiedConnection) -> None:
+    connection.cursor().execute(words)
 
 
 @contextmanager
@@ -116,8 +127,8 @@ def writing(engine: Engine) -> Iterator[Session]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
     """One transaction that only reads, from one snapshot."""
-    read_only = engine.execution_options(bandmaster_read_only=True)
-    with named_problems(), Session(read_only, expire_on_commit=False) as session:
+    reader = engine.get_execution_options().get(_READER, engine)
+    with named_problems(), Session(reader, expire_on_commit=False) as session:
         if engine.dialect.name == "postgresql":
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         yield session
@@ -165,5 +176,5 @@ def database_now(session: Session) -> dt.datetime:
     if connection.dialect.name == "postgresql":
         value = connection.execute(_POSTGRES_NOW).scalar_one()
         return value.astimezone(dt.UTC)  # type: ignore[no-any-return]
-    value = connection.execute(_SQLITE_NOW).scalar_one()
+    value = connection.exec_driver_sql(_SQLITE_NOW).scalar_one()
     return dt.datetime.fromisoformat(str(value)).replace(tzinfo=dt.UTC)
