@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from sqlmodel import SQLModel
-
-from billing_bridge import ddl, invoice_ddl
 from inventory import BandmasterError, new_id
 from orchestrator.answers import answer_exception
 from orchestrator.apply import apply_plan, load_plan
@@ -94,12 +91,8 @@ class Theatre:
 
     def _prepare(self, place: Place, order: str) -> Prepared:
         store = self._store
-        store.load(b"", None)
         world = self._stage.world = World(store, place, 7, born_s=-3600.0)
-        with store.engine.begin() as connection:
-            SQLModel.metadata.create_all(connection)
-            for statement in (*ddl("sqlite"), *invoice_ddl("sqlite")):
-                connection.exec_driver_sql(statement)
+        store.load(b"", None)
         office = world.office(world.process("setup"))
         found: list[str] = []
 
@@ -118,8 +111,12 @@ class Theatre:
         return Prepared(image=store.image(), plan_id=found[0])
 
     def sweep(self) -> None:
-        """Collect what the runs so far have left."""
+        """Collect what the runs so far have left; what they have found stays, and is no garbage."""
+        self._stage.world = None
+        self._store.load(b"", None)
+        self._store.killed = lambda _process: None
         gc.collect()
+        gc.freeze()
 
     def play(self, scenario: Scenario, *, traced: bool = False, listed: bool = False) -> Result:
         """Run one scenario to its end."""

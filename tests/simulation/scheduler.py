@@ -60,6 +60,7 @@ class Hand:
         while True:
             self._wanted.acquire()
             self._work()
+            self._work = lambda: None  # it knows the whole world of its run
             self.idle.append(self)
 
 

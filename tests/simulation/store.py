@@ -13,20 +13,24 @@ import datetime as dt
 import os
 import sqlite3
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event, exc
+from sqlalchemy import Engine, QueuePool, event, exc
+from sqlmodel import SQLModel
 
+from billing_bridge import ddl, invoice_ddl
 from orchestrator.database import make_engine
 
 from .scheduler import START, Killed, Process, Scheduler
 
 STATEMENT_S, COMMIT_S = 0.001, 0.004
 BUSY_S = 10.0
+INDEX_HEAD_BYTES = 96  # both copies of the head of SQLite's index of the log (its file format, 2.3)
 LOCK_S = 2.0  # how long a row's lock is waited for
 Statement = tuple[str, Any, bool]
 WRITES = ("INSERT", "UPDATE", "DELETE")
@@ -53,14 +57,33 @@ class Store:
         self.killed: Callable[[Process], None] = lambda _process: None
         self.ghosts: list[Ghost] = []
         self.connections: list[Connection] = []
+        self.closed: list[Connection] = []  # they are as good as new ones, and have parsed a lot
         self.engine: Engine = make_engine(f"sqlite:///{self.path}")
         self._refit()
+        self._image = b""
+        self._make()
+
+    def _make(self) -> None:
+        """Make the tables, and keep what `load` needs."""
+        with self.engine.begin() as connection:
+            SQLModel.metadata.create_all(connection)
+            for statement in (*ddl("sqlite"), *invoice_ddl("sqlite")):
+                connection.exec_driver_sql(statement)
+        self._stays = self.look()  # with the last connection the log would go
+        self._stays.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # never closed: closing one would drop the locks that SQLite holds in this process
+        self._log, self._index = (
+            os.open(f"{self.path}-{end}", os.O_RDWR) for end in ("wal", "shm")
+        )
 
     def _refit(self) -> None:
         @event.listens_for(self.engine, "do_connect")
         def _connect(_d: object, _r: object, given: list[Any], named: dict[str, Any]) -> Connection:
             named = {**named, "timeout": 0, "factory": Connection, "check_same_thread": False}
-            found: Connection = sqlite3.connect(given[0], **named)
+            named["cached_statements"] = 1000
+            found: Connection = (
+                self.closed.pop() if self.closed else sqlite3.connect(given[0], **named)
+            )
             found.fit(self)
             return found
 
@@ -68,6 +91,7 @@ class Store:
         def _quick(connection: Connection, _record: object) -> None:
             connection.isolation_level = None
             connection.plain("PRAGMA synchronous=OFF")
+            connection.plain("PRAGMA wal_autocheckpoint=0")
 
         @event.listens_for(self.engine, "checkout")
         def _usable(connection: Connection, _record: object, _proxy: object) -> None:
@@ -75,14 +99,23 @@ class Store:
                 raise exc.DisconnectionError
 
     def load(self, image: bytes, scheduler: Scheduler | None) -> None:
-        """Begin with this file."""
+        """Begin with this image: what the log holds over tables without a row.
+
+        Connections live on, with all that they have parsed: the log is put back, and the index of
+        the log made invalid, so that the next one who reads makes it anew, as after a crash.
+        """
         self.ghosts.clear()
-        self.engine.dispose()
-        self.connections.clear()
-        for end in ("", "-wal", "-shm"):
-            Path(f"{self.path}{end}").unlink(missing_ok=True)
-        if image:
-            self.path.write_bytes(image)
+        for connection in self.connections:
+            connection.renew()
+        pool = self.engine.pool
+        if isinstance(pool, QueuePool) and pool.checkedout():  # by somebody who hangs for ever
+            self.engine.dispose()
+            self.connections.clear()
+        if image is not self._image:
+            os.pwrite(self._log, image, 0)
+            self._image = image
+        os.ftruncate(self._log, len(image))  # nothing is ever moved from the log to the file
+        os.pwrite(self._index, bytes(INDEX_HEAD_BYTES), 0)
         self.scheduler = scheduler
         self.writer = None
         self.away_until_s = 0.0
@@ -110,7 +143,7 @@ class Store:
                 word = "lands" if ghost.lands else "vanishes"
                 self.scheduler.tell("database", f"the late COMMIT {word}")
             if ghost.lands:
-                with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as way:
+                with contextlib.closing(self.look()) as way:
                     way.execute("BEGIN IMMEDIATE")
                     for statement, parameters, many in ghost.statements:
                         (way.executemany if many else way.execute)(statement, parameters)
@@ -124,17 +157,14 @@ class Store:
             self.committed()
 
     def image(self) -> bytes:
-        """The file's bytes, with everything that was committed."""
-        self.engine.dispose()
-        with sqlite3.connect(self.path) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
-        return self.path.read_bytes()
+        """Everything that was committed, for `load`."""
+        return os.pread(self._log, os.fstat(self._log).st_size, 0)
 
     def look(self) -> sqlite3.Connection:
         """A connection for who judges from outside: no edge, no fault."""
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA wal_autocheckpoint=0")
         return connection
 
 
@@ -204,20 +234,39 @@ class Connection(sqlite3.Connection):
     lost = False
     owner: Process | None = None
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.functions: set[str] = set()
+        self.cursors: list[weakref.ref[Cursor]] = []
+
     def fit(self, store: Store) -> None:
-        """Belong to a store; its clock is the simulated one."""
+        """Belong to a store, as a new connection; its clock is the simulated one."""
         self.store = store
         self.done: list[Statement] = []
         store.connections.append(self)
+        self.create_function("strftime", 2, lambda _form, _when: clock_text(store.scheduler))
 
-        def strftime(_form: str, _when: str) -> str:
-            return clock_text(store.scheduler)
+    def create_function(self, name: str, *given: Any, **named: Any) -> None:
+        """Add a function, unless it is known: all that was parsed would be parsed again."""
+        if name not in self.functions:
+            self.functions.add(name)
+            super().create_function(name, *given, **named)
 
-        self.create_function("strftime", 2, strftime)
+    def renew(self) -> None:
+        """Be as at first: another run begins, or another worker comes."""
+        super().rollback()
+        for each in self.cursors:  # one that was left in the middle holds a lock of a reader
+            cursor = each()
+            if cursor is not None:
+                cursor.close()
+        self.cursors.clear()
+        self.lost, self.owner, self.done = False, None, []
 
     def cursor(self, *_more: Any) -> Cursor:  # type: ignore[override]
         """Return a cursor of ours."""
-        return super().cursor(Cursor)
+        found = super().cursor(Cursor)
+        self.cursors.append(weakref.ref(found))
+        return found
 
     def plain(self, statement: str) -> None:
         """Execute without an edge."""
@@ -359,11 +408,12 @@ class Connection(sqlite3.Connection):
             self._unlock()
 
     def close(self) -> None:
-        """Close."""
+        """Close, for whoever used it."""
         self._unlock()
+        self.renew()
         if self in self.store.connections:
             self.store.connections.remove(self)
-        super().close()
+            self.store.closed.append(self)
 
 
 def clock_text(scheduler: Scheduler | None) -> str:
