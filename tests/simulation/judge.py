@@ -24,6 +24,7 @@ OURS_NOT = (HUMAN, "timer", "reload")
 PERSON = "Z"  # processes in which a person answers exceptions
 RECOVERERS = "RPWX"  # processes that talk to devices for an open change only
 RATE_OF_TABLE = {index: kbps for kbps, index in TABLE_OF.items()}
+WAKES_S = 1.0  # how long others may have the turn before who woke up does what he was about to
 CHARGES = ("tier.changed", "service.activated", "service.resumed")
 
 
@@ -214,9 +215,7 @@ class Judge:
             self.recorder.add(self.world.sender, event, device=box.name, what=what)
         if not what.startswith(WRITES):
             self.last_read_s[box.name] = self.world.scheduler.now_s
-            # a lock changes nothing, and right behind it the lease is asked again: who was stopped
-            # between his look at it and the lock stops there
-            if self.world.sender[:1] not in RECOVERERS or what == "lock":
+            if self.world.sender[:1] not in RECOVERERS or (what == "lock" and self._just_woke()):
                 return
         found = self._rows(
             "SELECT count(*) n, sum(c.state <> 'CLOSED') o FROM change c JOIN participant p"
@@ -229,6 +228,14 @@ class Judge:
             self.blame("P2", f"{what} on {box.name} without a durable intent")
         elif not found["o"] and not self._asked(self.world.sender, box.name):
             self.blame("P10", f"{what} on {box.name} after every change there was closed")
+
+    def _just_woke(self) -> bool:
+        """Whether who has the turn was stopped at about this request, behind his last look.
+
+        A lock changes nothing, and right behind it the lease is asked again: he stops there.
+        """
+        woke_s = self.world.scheduler.me().process.stopped_until_s
+        return woke_s > 0 and self.world.scheduler.now_s - woke_s < WAKES_S
 
     def _asked(self, who: str, participant: str) -> bool:
         """Whether a person's answer is being carried out: that may be on a closed change."""

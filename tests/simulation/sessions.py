@@ -36,6 +36,7 @@ class Session:
     def __init__(self, world: World, context: WireContext) -> None:
         self._world = world
         self._device = context.device
+        self._may_send = context.may_send
         self._box: Box = world.boxes[context.device.name]
         self._login: Login | None = None
         self.doubted = False
@@ -107,6 +108,7 @@ class NetconfSim(Session):
             return
         deadline = self._world.scheduler.now_s + wait_s
         while True:
+            self._may_send()
             try:
                 self.request("lock", self._lock, ASK_S)
             except SaysNo:

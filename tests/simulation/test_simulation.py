@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from .__main__ import story
 from .faults import Act, Scenario, draw
 from .mutants import MUTANTS, removed
-from .places import PLACES
+from .places import ORDERS, PLACES
 from .pool import all_edges
 from .run import Result, Theatre, theatre
 from .shrink import shrink
@@ -50,10 +51,11 @@ def mutant(name: str) -> int:
 
 @pytest.mark.parametrize("place", sorted(PLACES))
 def test_a_quiet_change_is_done_everywhere(stage: Theatre, place: str) -> None:
-    for order in ("up", "down", "suspend", "terminate"):
-        result = stage.play(quiet(place, order))
-        assert result.violations == [], story(result)
-        assert result.endings == Counter(done=len(PLACES[place].services)), story(result)
+    for order in ORDERS:
+        for proration in ("day", "second"):
+            result = stage.play(replace(quiet(place, order), proration=proration))
+            assert result.violations == [], story(result)
+            assert result.endings == Counter(done=len(PLACES[place].services)), story(result)
 
 
 def test_a_seed_is_one_story(stage: Theatre) -> None:
@@ -103,6 +105,32 @@ def test_a_worker_may_sleep_on_its_way_in(stage: Theatre, place: str) -> None:
         scenario = Scenario(seed=1, place=place, order="up", watcher="elsewhere", acts=acts)
         result = stage.play(scenario)
         assert result.violations == [], story(result)
+
+
+def test_a_worker_may_sleep_at_a_lock(stage: Theatre) -> None:
+    """Goal: who slept through a takeover and a close writes nothing, at the lock of his drain."""
+    acts = (
+        Act("device", 11, "recover elsewhere", target=5),
+        Act("device", 32, "kill", 30.0, 2),
+        Act("device", 45, "stop", 90.0, 4),
+    )
+    result = stage.play(
+        Scenario(seed=3457, place="junos", order="up", quantum=3, watcher="elsewhere", acts=acts)
+    )
+    assert result.violations == [], story(result)
+    assert any("before lock" in text for _, _, text in result.story), story(result)
+    assert any("lease is over" in text for _, _, text in result.story), story(result)
+
+
+@pytest.mark.parametrize("place", ["junos", "token", "both"])
+def test_a_coa_that_comes_late_comes_before_the_close(stage: Theatre, place: str) -> None:
+    """Goal: P10 for a datagram that cannot be called back. Method: held back for 90 s."""
+    for what in ("late", "late+kill"):
+        for acts in ((1,), (1, 3), (2,)):
+            scenario = quiet(place, "up", *(Act("radius", at, what, 90.0) for at in acts))
+            result = stage.play(scenario)
+            assert result.violations == [], story(result)
+            assert result.endings["done"] == 1, story(result)
 
 
 @pytest.mark.parametrize(

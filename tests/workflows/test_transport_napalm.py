@@ -12,6 +12,7 @@ from inventory import (
     HostKeyChanged,
     HostKeyUnknown,
     LoginRefused,
+    Refused,
     SecretRef,
     Unreachable,
     Unreadable,
@@ -106,6 +107,25 @@ def test_lock_is_waited_for(
     monkeypatch.setattr(netconf_session.time, "sleep", lambda _s: bng.control("unlock"))
     bng.control("lock")
     assert wire.prepare(handle).verdict == "SENT"
+
+
+def test_lock_is_not_asked_for_without_a_lease(
+    bng: Rig, wire: Wire, handle: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: W13, also for who waits for the lock. Method: it ends while a person has it."""
+    lost: list[float] = []
+
+    def may_send() -> None:
+        if lost:
+            raise Refused("lease", "is over")
+
+    session = wire._session  # type: ignore[attr-defined]
+    monkeypatch.setattr(session, "_context", replace(session._context, may_send=may_send))
+    monkeypatch.setattr(netconf_session.time, "sleep", lost.append)
+    bng.control("lock")
+    reply = wire.prepare(handle)
+    assert (reply.verdict, reply.reason) == ("REFUSED", "lease: is over")
+    assert bng.seen().count("lock-configuration") == 1
 
 
 def test_unsaved_edits_of_a_person_refuse(

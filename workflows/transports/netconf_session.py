@@ -132,11 +132,15 @@ class NetconfSession:
             driver.device._conn._session.close()  # noqa: SLF001
 
     def lock(self, wait_s: float) -> None:
-        """Take the exclusive lock and keep it; raises SaysNo naming the holder after `wait_s`."""
+        """Take the exclusive lock and keep it; raises SaysNo naming the holder after `wait_s`.
+
+        Each time that it is asked for, our own right to be there is asked for first.
+        """
         if self._locked:
             return
         deadline = time.monotonic() + wait_s
         while True:
+            self._context.may_send()
             try:
                 self.call("lock-configuration")
             except SaysNo as no:
