@@ -17,6 +17,7 @@ from .credit_rows import CreditRow
 from .credits import (
     CreditAsked,
     CreditKind,
+    PriceTerms,
     approve_credit,
     ask_credit,
     ask_reversal,
@@ -40,7 +41,7 @@ from .event import (
     check_transition,
 )
 from .export import export_lines, position_of
-from .fold import FoldedService, Step, acts, fold_service, fold_without, with_step
+from .fold import FoldedService, Override, Step, acts, fold_service, fold_without, with_step
 from .gate import Blocker, Tally, blockers, keep_findings
 from .gate_acts import (
     Decision,
@@ -116,6 +117,7 @@ from .preview import (
     MoneyLine,
     MoneyPreview,
     full_price,
+    override_worth,
     preview,
     price_difference,
     settling_lines,
@@ -232,8 +234,8 @@ __all__ = [
     "FoldedService", "Found", "Ground", "Head", "Heard", "HookState", "Invoice", "InvoiceLine",
     "InvoiceRow", "InvoiceRun", "InvoiceRunRow", "InvoiceTax", "Issuer", "LedgerEvent",
     "LedgerHead", "Measured", "Meter", "Metered", "Mismatch", "MoneyLine", "MoneyPreview",
-    "NewEvent", "Overage", "Percentile", "PercentileMode", "Period", "Place", "Posted",
-    "PricedLine", "Rater", "Reading", "Ready", "Rollup", "Rule", "Sample", "Scale",
+    "NewEvent", "Overage", "Override", "Percentile", "PercentileMode", "Period", "Place", "Posted",
+    "PriceTerms", "PricedLine", "Rater", "Reading", "Ready", "Rollup", "Rule", "Sample", "Scale",
     "ServiceSample", "SessionUsage", "Shown", "Side", "Slot", "Step", "Taken", "Tally",
     "TaxHook", "TaxLine", "Total", "Unknown", "UsageException", "UsageExceptionRow",
     "UsageMismatch", "UsageProblem", "UsageStep", "UsedWindow", "VerifyReport", "Volume",
@@ -256,7 +258,8 @@ __all__ = [
     "list_problems", "list_runs", "list_webhooks", "lock_head", "lock_issuer", "mark_due",
     "mark_held", "match_again", "metered_stretches", "midnight", "minimum_true_up",
     "missing_facts", "newest_boundaries", "not_taken", "open_anchors", "open_radacct",
-    "overage", "package", "page_facts", "percentile_95", "percentile_rollup", "period_holding",
+    "overage", "override_worth", "package", "page_facts", "percentile_95", "percentile_rollup",
+    "period_holding",
     "places_of", "plan_burst", "plan_overage", "position_of", "preview", "price_difference",
     "price_history", "prorate", "read_anchors", "read_batch", "read_document", "read_session",
     "ready_drafts", "record_usage", "refuse_double", "reject_credit", "remove_webhook",

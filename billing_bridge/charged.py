@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from inventory import Plan, Refused, UnknownName, local_date
 
-from .fold import FoldedService, Step
+from .fold import FoldedService, Override, Step
 from .proration import midnight
 
 Charge = Literal["service", "hold"]
@@ -18,12 +18,20 @@ _EVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charged:
-    """From `since` on this plan is charged, or its hold fee; plan "" = nothing is."""
+    """From `since` on this plan is charged, or its hold fee; plan "" = nothing is.
+
+    `overrides` say on which dates the plan costs the service something else.
+    """
 
     since: dt.datetime
     plan_code: str
     price_version_id: str = ""  # set where the price policy is `pinned`
     charge: Charge = "service"
+    overrides: tuple[Override, ...] = ()
+
+    def override(self, on: dt.date) -> Override | None:
+        """Return what overrides the plan's price on a local date: the last one told."""
+        return next((each for each in reversed(self.overrides) if each.on(on)), None)
 
 
 def charged_history(
@@ -73,7 +81,13 @@ def _told(
             version = _version(step, plans, terms, local_date(since, zone_name))
             terms = (plan_code, version)
         entry = Charged(since=since, plan_code=plan_code, price_version_id=version, charge=charge)
+        if service.overrides and charge == "service":
+            entry = replace(entry, overrides=_overrides(service, plan_code))
         yield step, entry
+
+
+def _overrides(service: FoldedService, plan_code: str) -> tuple[Override, ...]:
+    return tuple(each for each in service.overrides if each.plan_code == plan_code)
 
 
 def find_plan(plans: Mapping[str, Plan], code: str) -> Plan:
@@ -137,14 +151,7 @@ def _put(
     if entries and same_terms(entries[-1], entry):
         return
     if entries or entry.plan_code:
-        entries.append(
-            Charged(
-                since=since,
-                plan_code=entry.plan_code,
-                price_version_id=entry.price_version_id,
-                charge=entry.charge,
-            )
-        )
+        entries.append(replace(entry, since=since))
 
 
 def _give_way(entries: list[Charged], since: dt.datetime) -> None:

@@ -1,4 +1,4 @@
-"""The table of credits and charges that people ask for, and of what takes one back.
+"""The tables of credits, charges and prices that people ask for, and of what takes one back.
 
 The reason is a person's free text, so it lives here, beside the event and never in it (D12).
 """
@@ -13,7 +13,7 @@ from sqlmodel import Field, SQLModel
 
 from inventory import UtcInstant
 
-KINDS = ("credit", "charge", "reversal")
+KINDS = ("credit", "charge", "price", "reversal")
 STATES = ("waiting", "posted", "rejected")
 _LIVING = text("reverses <> '' AND state <> 'rejected'")
 _WAITING = text("state = 'waiting'")
@@ -30,6 +30,8 @@ def _one_of(column: str, names: tuple[str, ...]) -> CheckConstraint:
 
 class CreditRow(SQLModel, table=True):
     """One credit, charge or reversal. `amount_minor` is above 0: the kind says in whose favour.
+
+    Of a price for one service it is what that is worth, as people agree to it: no money by itself.
 
     `second_person` is settled when it is asked for: then whoever posts it is another one.
     `reverses` is the credit_id that a reversal takes back. `event_id` is made with the row and
@@ -78,3 +80,19 @@ class CreditRow(SQLModel, table=True):
     decided_at: dt.datetime | None = Field(sa_type=UtcInstant)
     decision: str = _text()  # why it was rejected, in words
     event_id: str = _text()
+
+
+class PriceOverrideRow(SQLModel, table=True):
+    """What a plan costs one service on local dates in [from_date, until_date); None = no end."""
+
+    __tablename__ = "price_override"
+    __table_args__ = (
+        CheckConstraint("price_minor >= 0", name="price_override_price"),
+        CheckConstraint("until_date > from_date", name="price_override_dates"),
+    )
+
+    credit_id: str = Field(sa_type=Text, primary_key=True, foreign_key="credit.credit_id")
+    plan_code: str = _text()
+    price_minor: int = Field(sa_type=BigInteger)
+    from_date: dt.date
+    until_date: dt.date | None

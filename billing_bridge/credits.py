@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
@@ -13,9 +13,10 @@ from sqlmodel import Session, col, select
 
 from inventory import KeyConflict, Refused, UnknownName, WrongUse, money_text, new_id
 
-from .credit_rows import CreditRow
+from .credit_rows import CreditRow, PriceOverrideRow
 from .event import NewEvent
-from .ledger import append
+from .fold import fold_service
+from .ledger import append, find_by_services
 
 SOURCE = "bandmaster"
 MOST_MINOR = 10**10  # beyond it is a slip of the pen
@@ -23,14 +24,25 @@ TOGETHER = dt.timedelta(hours=24)  # what is asked for so soon after another cou
 _LONGEST_REASON = 1000
 _CHUNK = 1000
 _SEE = "See: bandmaster credit list"
-CreditKind = Literal["credit", "charge", "reversal"]
+CreditKind = Literal["credit", "charge", "price", "reversal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceTerms:
+    """What a whole period of a plan is to cost on local dates in [since, until); None = no end."""
+
+    plan_code: str
+    price_minor: int
+    since: dt.date
+    until: dt.date | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditAsked:
     """What a person asks for: an amount above 0 in the account's own currency.
 
-    `service_id` "" = the whole account. The same `idempotency_key` and request act once.
+    `service_id` "" = the whole account; `terms` are those of a price. The same `idempotency_key`
+    and request act once.
     """
 
     kind: CreditKind
@@ -43,6 +55,7 @@ class CreditAsked:
     idempotency_key: str
     actor: str
     reverses: str = ""
+    terms: PriceTerms | None = None
 
     def text(self) -> str:
         """The amount as people read it."""
@@ -64,8 +77,10 @@ def ask_credit(
         select(CreditRow).where(col(CreditRow.idempotency_key) == asked.idempotency_key)
     ).first()
     if known is not None:
-        _check_same(known, asked)
+        _check_same(session, known, asked)
         return known
+    if asked.terms is not None:
+        _refuse_overlap(session, asked.service_id, asked.terms)
     together = asked.amount_minor + _given_alone(session, asked, now)
     row = CreditRow(
         credit_id=new_id(),
@@ -96,6 +111,8 @@ def ask_credit(
             "the same key, or a reversal of the same thing, is being worked on",
             _SEE,
         ) from error
+    if asked.terms is not None:
+        session.add(_price_row(row.credit_id, asked.terms))
     if not row.second_person:
         _post(session, row, asked.actor, now)
     return row
@@ -156,6 +173,9 @@ def approve_credit(session: Session, credit_id: str, actor: str, now: dt.datetim
             f"was asked for by {actor}: above the limit another person approves",
             "Ask a colleague to run: bandmaster credit approve",
         )
+    terms = find_terms(session, credit_id)
+    if terms is not None:
+        _refuse_overlap(session, row.service_id, terms)
     _post(session, row, actor, now)
     return row
 
@@ -217,14 +237,44 @@ def _check(asked: CreditAsked) -> None:
         raise WrongUse(asked.kind, f"has a reason of more than {_LONGEST_REASON} characters")
 
 
-def _check_same(known: CreditRow, asked: CreditAsked) -> None:
-    same = ("kind", "account_id", "service_id", "amount_minor", "currency", "reason", "reverses")
-    if any(getattr(known, name) != getattr(asked, name) for name in same):
+def _check_same(session: Session, known: CreditRow, asked: CreditAsked) -> None:
+    same = ("kind", "account_id", "service_id", "currency", "reason", "reverses")
+    differing = any(getattr(known, name) != getattr(asked, name) for name in same)
+    terms = find_terms(session, known.credit_id)
+    # what a price is worth changes with the days, what it says does not
+    if (
+        differing
+        or terms != asked.terms
+        or (not terms and known.amount_minor != asked.amount_minor)
+    ):
         raise KeyConflict(
             asked.idempotency_key,
             "this idempotency key was used before for something else",
             "Choose another key, or repeat the first request unchanged.",
         )
+
+
+def find_terms(session: Session, credit_id: str) -> PriceTerms | None:
+    """Return what a price for one service says; None where it is no price."""
+    row = session.get(PriceOverrideRow, credit_id)
+    if row is None:
+        return None
+    return PriceTerms(
+        plan_code=row.plan_code,
+        price_minor=row.price_minor,
+        since=row.from_date,
+        until=row.until_date,
+    )
+
+
+def _price_row(credit_id: str, terms: PriceTerms) -> PriceOverrideRow:
+    return PriceOverrideRow(
+        credit_id=credit_id,
+        plan_code=terms.plan_code,
+        price_minor=terms.price_minor,
+        from_date=terms.since,
+        until_date=terms.until,
+    )
 
 
 def _given_alone(session: Session, asked: CreditAsked, now: dt.datetime) -> int:
@@ -257,12 +307,19 @@ def _post(session: Session, row: CreditRow, actor: str, now: dt.datetime) -> Non
     """Record the one event of a row; whoever decided is its actor."""
     row.state, row.decided_by, row.decided_at = "posted", actor, now
     session.add(row)
-    back = row.kind == "reversal"
-    kind = "event.reversed" if back else f"{row.kind}.issued"
-    reverses = find_credit(session, row.reverses).event_id if back else ""
-    payload = {} if back else {f"{row.kind}_id": row.credit_id}
+    session.flush()
+    first = find_credit(session, row.reverses) if row.reverses else row
+    terms = find_terms(session, first.credit_id)
+    kind = "price.overridden" if terms else f"{row.kind}.issued"
+    payload = _payload(row, terms) if terms else {f"{row.kind}_id": row.credit_id}
+    if row.reverses:
+        kind, payload = "event.reversed", {}
     if row.second_person:
         payload["asked_by"] = row.asked_by
+    money: dict[str, Any] = {}
+    if terms is None:
+        amount = -row.amount_minor if row.reverses else row.amount_minor
+        money = {"amount_minor": amount, "currency": row.currency, "exponent": row.exponent}
     event = NewEvent(
         event_id=row.event_id,
         source=SOURCE,
@@ -271,11 +328,36 @@ def _post(session: Session, row: CreditRow, actor: str, now: dt.datetime) -> Non
         account_id=row.account_id,
         service_id=row.service_id,
         actor=actor,
-        reason_code="corrected" if back else "requested",
-        amount_minor=-row.amount_minor if back else row.amount_minor,
-        currency=row.currency,
-        exponent=row.exponent,
-        reverses_event_id=reverses,
+        reason_code="corrected" if row.reverses else "requested",
+        reverses_event_id=first.event_id if row.reverses else "",
         payload=payload,
+        **money,
     )
     append(session, (event,), now)
+
+
+def _payload(row: CreditRow, terms: PriceTerms) -> dict[str, Any]:
+    said = {
+        "credit_id": row.credit_id,
+        "plan": terms.plan_code,
+        "price_minor": terms.price_minor,
+        "currency": row.currency,
+        "exponent": row.exponent,
+        "from": terms.since.isoformat(),
+    }
+    return said | ({"until": terms.until.isoformat()} if terms.until else {})
+
+
+def _refuse_overlap(session: Session, service_id: str, terms: PriceTerms) -> None:
+    """Raise Refused where the service has a price of its own on some of these dates already."""
+    told = find_by_services(session, (service_id,))[service_id]
+    for other in fold_service(service_id, told).overrides:
+        begins = terms.until is None or other.since < terms.until
+        ends = other.until is not None and other.until <= terms.since
+        if other.plan_code == terms.plan_code and begins and not ends:
+            raise Refused(
+                service_id,
+                f"has a price of its own for {other.plan_code} from {other.since}"
+                + (f" until {other.until}" if other.until else " on"),
+                "Take that one back first: bandmaster credit reverse",
+            )

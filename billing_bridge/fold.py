@@ -30,10 +30,26 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """On local dates in [since, until) a plan's whole period costs the service this; None = on."""
+
+    event_id: str
+    plan_code: str
+    price_minor: int
+    since: dt.date
+    until: dt.date | None
+
+    def on(self, date: dt.date) -> bool:
+        """Whether it is in force on a local date."""
+        return self.since <= date and (self.until is None or date < self.until)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FoldedService:
     """A service as the ledger knows it; `history` ascends by the time each step took effect.
 
-    After a termination plan, tier, active_since and billing_from stay as they last were.
+    After a termination plan, tier, active_since and billing_from stay as they last were. Of two
+    `overrides` of one date the later one counts.
     """
 
     service_id: str
@@ -45,6 +61,7 @@ class FoldedService:
     active_since: dt.datetime | None = None
     billing_from: dt.date | None = None
     history: tuple[Step, ...] = ()
+    overrides: tuple[Override, ...] = ()
 
 
 def alive(events: Sequence[LedgerEvent]) -> tuple[LedgerEvent, ...]:
@@ -71,15 +88,17 @@ def fold_service(service_id: str, events: Iterable[LedgerEvent]) -> FoldedServic
 
     What it says of active_since follows shifts: it is when the service's start took effect (D4).
 
-    Events without a service version are passed over. Raises LedgerBroken where versions have a
-    gap, a transition is illegal, or the newest event does not say what the events lead to.
+    Of events without a service version only overridden prices count. Raises LedgerBroken where
+    versions have a gap, a transition is illegal, or the newest event does not say what the events
+    lead to.
     """
-    versioned = tuple(event for event in events if event.service_version)
+    told = tuple(events)
+    versioned = tuple(event for event in told if event.service_version)
     for number, event in enumerate(versioned, start=1):
         if event.service_version != number:
             found = f"seq {event.seq} has version {event.service_version}, expected {number}"
             raise LedgerBroken(service_id, found)
-    folded = _fold(service_id, versioned, alive(versioned))
+    folded = _with_overrides(_fold(service_id, versioned, alive(versioned)), told)
     if versioned:
         _check_said(folded, versioned[-1])
     return folded
@@ -91,9 +110,10 @@ def fold_without(service_id: str, events: Iterable[LedgerEvent], event_id: str) 
     What the event.reversed has to say, and what the service's row has to become: an activation
     taken back leaves no plan and no date, a termination taken back leaves the old ones.
     """
-    versioned = tuple(event for event in events if event.service_version)
+    told = tuple(events)
+    versioned = tuple(event for event in told if event.service_version)
     left = tuple(event for event in alive(versioned) if event.event_id != event_id)
-    folded = _fold(service_id, versioned, left)
+    folded = _with_overrides(_fold(service_id, versioned, left), told)
     return replace(folded, version=folded.version + 1)
 
 
@@ -105,6 +125,26 @@ def with_step(service: FoldedService, step: Step) -> FoldedService:
         tier_code=step.tier_code,
         state=step.state,
         history=_by_time((*service.history, step)),
+    )
+
+
+def _with_overrides(service: FoldedService, told: Sequence[LedgerEvent]) -> FoldedService:
+    if all(event.type != "price.overridden" for event in told):
+        return service
+    plain = [event for event in told if not event.service_version]
+    prices = [event for event in alive(plain) if event.type == "price.overridden"]
+    return replace(service, overrides=tuple(_override(event) for event in prices))
+
+
+def _override(event: LedgerEvent) -> Override:
+    payload = event.payload
+    ends = payload.get("until")
+    return Override(
+        event_id=event.event_id,
+        plan_code=payload["plan"],
+        price_minor=payload["price_minor"],
+        since=dt.date.fromisoformat(payload["from"]),
+        until=dt.date.fromisoformat(ends) if ends else None,
     )
 
 

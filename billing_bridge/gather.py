@@ -34,7 +34,7 @@ from .charged import Charged, charged_history
 from .event import LedgerEvent
 from .fold import FoldedService, fold_service
 from .gate_rows import OBSERVATION
-from .gather_bills import BACK, bill_facts
+from .gather_bills import BACK, bill_facts, priced_otherwise
 from .gather_usage import cohorts, newest_usage, strays_of_nobody, usage_facts
 from .owed import Biller
 from .proof import Prover, off_ledger
@@ -138,6 +138,7 @@ def page_facts(
         cohorts=base.cohorts,
         bills=bills,
         off_ledger=off_ledger(session, base.prover, known, stories, bills),
+        priced_otherwise=priced_otherwise(session, stories),
     )
 
 
@@ -188,7 +189,7 @@ def _told(
         charged = charged_history(folded, prices.plans, account.time_zone)
     except BandmasterError as error:
         problem = error.problem
-    newest = story[-1] if story else None
+    newest = next((event for event in reversed(story) if event.service_version), None)
     return ServiceFacts(
         service=service,
         account=account,
@@ -196,7 +197,7 @@ def _told(
         charged=charged,
         story=problem,
         event_id=newest.event_id if newest else "",
-        last_seq=newest.seq if newest else 0,
+        last_seq=story[-1].seq if story else 0,
         event_at=newest.recorded_at if newest else None,
         mismatches=() if problem else differences(service, folded),
         **more,

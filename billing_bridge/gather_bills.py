@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,8 +14,10 @@ from sqlalchemy.orm import Session
 
 from inventory import one_of
 
+from .event import LedgerEvent
+from .fold import alive
 from .invoice_rows import INVOICE, LINE
-from .rules.bill_facts import AccountBills, Bill, BilledPeriod, TornBill
+from .rules.bill_facts import AccountBills, Bill, BilledPeriod, PricedOtherwise, TornBill
 
 BACK = dt.timedelta(days=100)  # further back nothing is corrected but by hand
 _I, _L = INVOICE.c, LINE.c
@@ -46,6 +49,62 @@ def bill_facts(
     _with_sums(session, found)
     _with_periods(session, found, given)
     return tuple(found[key] for key in sorted(found))
+
+
+def priced_otherwise(
+    session: Session, stories: Mapping[str, Sequence[LedgerEvent]]
+) -> tuple[PricedOtherwise, ...]:
+    """Return the draft lines at a price of the service's own that is over, or was taken back."""
+    prices = {
+        event.event_id: event
+        for told in stories.values()
+        for event in told
+        if event.type == "price.overridden"
+    }
+    if not prices:
+        return ()
+    living = {event.event_id for told in stories.values() for event in alive(told)}
+    names = sorted({event.service_id for event in prices.values()})
+    query = (
+        select(LINE, _I.account_id, _I.drafted_at)
+        .join(INVOICE, _I.invoice_id == _L.invoice_id)
+        .where(_I.state == "draft", _L.service_id.in_(_NAMES))
+        .where(_L.kind.in_(("recurring", "correction")))
+        .order_by(_L.service_id, _L.line_no)
+    )
+    return tuple(
+        _otherwise(row, event, ends)
+        for row in session.execute(query, {"names": names})
+        for event in (prices[name] for name in json.loads(row.event_ids) if name in prices)
+        if row.full_amount_minor == event.payload["price_minor"]
+        for ends in _over(row, event, living)
+    )
+
+
+def _over(row: Any, event: LedgerEvent, living: Collection[str]) -> Iterable[dt.date | None]:
+    """Yield when the price of a line was over before the line is, None = taken back; or nothing."""
+    ends = event.payload.get("until")
+    if event.event_id not in living:
+        yield None
+    elif ends and row.until_date > dt.date.fromisoformat(ends):
+        yield dt.date.fromisoformat(ends)
+
+
+def _otherwise(row: Any, event: LedgerEvent, ends: dt.date | None) -> PricedOtherwise:
+    return PricedOtherwise(
+        service_id=row.service_id,
+        account_id=row.account_id,
+        plan_code=row.plan_code,
+        period_from=row.period_from,
+        until_date=row.until_date,
+        numerator=row.numerator,
+        denominator=row.denominator,
+        amount_minor=row.amount_minor,
+        event_id=event.event_id,
+        ends=ends,
+        invoice_id=row.invoice_id,
+        drafted_at=row.drafted_at,
+    )
 
 
 def _bill(row: Row[Any]) -> Bill:

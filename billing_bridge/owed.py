@@ -271,8 +271,20 @@ def _recurring(service: FoldedService, line: PricedLine, account: Account) -> In
         quantity=0,
         amount_minor=line.amount_minor,
         late=False,
-        event_ids=_event_ids(service.history, line.from_date, line.until_date, account.time_zone),
+        event_ids=_named(service, line.from_date, line.until_date, account, (line,)),
     )
+
+
+def _named(
+    service: FoldedService,
+    start: dt.date,
+    until: dt.date,
+    account: Account,
+    priced: Sequence[PricedLine],
+) -> tuple[str, ...]:
+    """Return the events that a line comes from, those last that override its price."""
+    ids = _event_ids(service.history, start, until, account.time_zone)
+    return (*ids, *dict.fromkeys(line.override_id for line in priced if line.override_id))
 
 
 def _event_ids(
@@ -315,7 +327,7 @@ def _correction(
         quantity=0,
         amount_minor=left.amount_minor,
         late=False,
-        event_ids=_event_ids(service.history, changed.start, changed.until, account.time_zone),
+        event_ids=_named(service, changed.start, changed.until, account, now),
     )
 
 

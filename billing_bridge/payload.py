@@ -42,7 +42,17 @@ _USAGE: _Shape = (
 _PLAIN: Mapping[str, _Shape] = {
     "usage.recorded": _USAGE,
     "usage.corrected": _USAGE,
-    "price.overridden": ({}, {}),
+    "price.overridden": (
+        {
+            "credit_id": _id,
+            "plan": _id,
+            "price_minor": _number,
+            "currency": _id,
+            "exponent": _number,
+            "from": _date,
+        },
+        {"until": _date, "asked_by": _id},
+    ),
     "credit.issued": ({"credit_id": _id}, {"asked_by": _id}),
     "charge.issued": ({"charge_id": _id}, {"asked_by": _id}),
     "invoice.issued": (

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from inventory import Account, Plan, Proration, Refused
 
 from .charged import Charge, Charged, charged_history, find_plan
-from .fold import FoldedService
+from .fold import FoldedService, Override
 from .proration import Period, period_holding
-from .rating import PricedLine, price_history
+from .rating import PricedLine, Rater, price_history
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,28 @@ def full_price(history: Sequence[Charged], plans: Mapping[str, Plan], on: dt.dat
     plan = find_plan(plans, entry.plan_code)
     pinned = [p for p in plan.prices if p.price_version_id == entry.price_version_id]
     price = pinned[0] if pinned else plan.price_on(on)
+    override = entry.override(on)
+    if override is not None:
+        return override.price_minor
     return price.hold_minor if entry.charge == "hold" else price.amount_minor
+
+
+def override_worth(
+    service: FoldedService, plans: Mapping[str, Plan], account: Account, override: Override
+) -> int:
+    """Return by how much a price differs from the catalogue's, if the service goes on as it is.
+
+    Of one without an end, in a year. Raises Refused (no price), UnknownName (plan).
+    """
+    until = override.until or override.since + dt.timedelta(days=365)
+    usually = replace(service, overrides=())
+    priced = replace(service, overrides=(replace(override, until=until),))
+    rater, span = Rater(plans), Period(start=override.since, until=until)
+    usual, special = (
+        sum(line.amount_minor for line in rater.service(each, account, span))
+        for each in (usually, priced)
+    )
+    return abs(special - usual)
 
 
 def settling_lines(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from inventory import Account, Plan, PriceVersion, Proration, Refused, UnknownName, local_date
 
@@ -37,6 +37,7 @@ class PricedLine:
     unit: Proration
     full_amount_minor: int
     amount_minor: int
+    override_id: str = ""  # the event that says so, where the price is not the catalogue's
 
 
 class Rater:
@@ -48,7 +49,7 @@ class Rater:
     def __init__(self, plans: Mapping[str, Plan]) -> None:
         self._plans = plans
         # whole periods by their first mark, for each way in which one can be charged
-        self._whole: dict[tuple[str, Charge, str, str, int], dict[int, PricedLine]] = {}
+        self._whole: dict[tuple[str, Charge, str, str, int, str], dict[int, PricedLine]] = {}
 
     def service(
         self, service: FoldedService, account: Account, span: Period
@@ -103,7 +104,8 @@ class Rater:
     ) -> list[PricedLine]:
         start, until, entry = stretch
         zone_name = account.time_zone
-        key = (plan.code, entry.charge, entry.price_version_id, zone_name, account.cycle_day)
+        terms = (plan.code, entry.charge, entry.price_version_id)
+        key = (*terms, zone_name, account.cycle_day, _override_id(entry))
         whole = self._whole.setdefault(key, {})
         lines: list[PricedLine] = []
         for measure in measures:
@@ -143,10 +145,47 @@ def _stretches(history: Sequence[Charged], plan: Plan, zone_name: str) -> list[_
     ends = [mark for mark, _ in marks[1:]]
     ends.append(_FOREVER)
     return [
-        (mark, end, entry)
+        stretch
         for (mark, entry), end in zip(marks, ends, strict=True)
         if entry.plan_code == plan.code
+        for stretch in (
+            _at_prices(mark, end, entry, plan, zone_name)
+            if entry.overrides
+            else ((mark, end, entry),)
+        )
     ]
+
+
+def _at_prices(
+    start: int, end: int, entry: Charged, plan: Plan, zone_name: str
+) -> Iterator[_Stretch]:
+    """Yield a stretch cut where another price begins; each part has the override that counts."""
+
+    def mark(date: dt.date) -> int:
+        by_day = plan.proration == "day"
+        return date.toordinal() if by_day else int(midnight(date, zone_name).timestamp())
+
+    bounds = {mark(each.since): each.since for each in entry.overrides}
+    bounds |= {mark(each.until): each.until for each in entry.overrides if each.until}
+    cuts = sorted(cut for cut in bounds if start < cut < end)
+    first = _date_of(start, plan.proration, zone_name)
+    begun, counts = start, entry.override(first)
+    for cut in cuts:
+        other = entry.override(bounds[cut])
+        if other != counts:
+            yield begun, cut, replace(entry, overrides=(counts,) if counts else ())
+            begun, counts = cut, other
+    yield begun, end, replace(entry, overrides=(counts,) if counts else ())
+
+
+def _override_id(entry: Charged) -> str:
+    return entry.overrides[0].event_id if entry.overrides else ""
+
+
+def _date_of(mark: int, unit: Proration, zone_name: str) -> dt.date:
+    if unit == "day":
+        return dt.date.fromordinal(mark)
+    return local_date(_instant(mark, unit, zone_name), zone_name)
 
 
 def _priced(plan: Plan, stretch: _Stretch, measure: Scale, zone_name: str) -> PricedLine:
@@ -156,6 +195,8 @@ def _priced(plan: Plan, stretch: _Stretch, measure: Scale, zone_name: str) -> Pr
     since, until = (_instant(mark, plan.proration, zone_name) for mark in (start, end))
     price = _price(plan, entry, measure.period, local_date(since, zone_name))
     full = price.hold_minor if entry.charge == "hold" else price.amount_minor
+    if entry.overrides:
+        full = entry.overrides[0].price_minor
     numerator = measure.between(start, end)
     return PricedLine(
         plan_code=plan.code,
@@ -171,6 +212,7 @@ def _priced(plan: Plan, stretch: _Stretch, measure: Scale, zone_name: str) -> Pr
         unit=plan.proration,
         full_amount_minor=full,
         amount_minor=prorate(full, numerator, measure.units),
+        override_id=_override_id(entry),
     )
 
 

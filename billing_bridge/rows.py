@@ -58,6 +58,7 @@ class BillingEvent(SQLModel, table=True):
         _unique_where("billing_event_change", "change_id <> ''", "change_id", "type"),
         Index("billing_event_service", "service_id", "seq"),
         _where("billing_event_amount", "currency <> ''", "account_id"),
+        _where("billing_event_price", "type = 'price.overridden'", "service_id"),
         CheckConstraint("seq > 0", name="billing_event_seq"),
         CheckConstraint(_one_of("type", EVENT_TYPES), name="billing_event_type"),
         CheckConstraint(_one_of("reason_code", REASONS), name="billing_event_reason"),

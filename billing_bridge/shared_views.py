@@ -45,7 +45,9 @@ FROM public.finding
 CREATE VIEW public.credit_v1 AS
 SELECT credit_id, kind, account_id, service_id, amount_minor, currency, exponent, reverses,
        asked_by, asked_at, second_person, state, decided_by, decided_at, event_id
-FROM public.credit
+FROM public.credit c
+WHERE kind <> 'price' AND NOT EXISTS (
+  SELECT 1 FROM public.credit p WHERE p.credit_id = c.reverses AND p.kind = 'price')
 """,
 )
 _POSTGRES_GRANTS = """

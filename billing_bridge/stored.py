@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BindParameter,
     Column,
     ColumnElement,
     Connection,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     bindparam,
     func,
     select,
+    text,
     true,
     union_all,
 )
@@ -37,9 +39,11 @@ def stored_rows() -> Select[Any]:
     ).order_by(columns.seq)
 
 
-def read_rows(connection: Connection, query: Select[Any]) -> Iterator[LedgerEvent]:
+def read_rows(
+    connection: Connection, query: Select[Any], given: Mapping[str, Any] | None = None
+) -> Iterator[LedgerEvent]:
     """Yield the events of a query made from `stored_rows`."""
-    return (read_event(*row) for row in connection.execute(query))
+    return (read_event(*row) for row in connection.execute(query, given))
 
 
 def newest_named(
@@ -107,14 +111,25 @@ def _by_service() -> Mapping[str, Select[Any]]:
 
 _BY_SERVICE = _by_service()
 _EVER = (1 << 63) - 1
+_NAMES: BindParameter[Any] = bindparam("names", expanding=True)
+_PRICES = stored_rows().where(
+    text("type = 'price.overridden'"),  # spelt out: a parameter hides the index from SQLite
+    EVENTS.c.service_id.in_(_NAMES),
+    EVENTS.c.seq <= bindparam("upto"),
+)
+_TAKEN_BACK = stored_rows().where(
+    text("reverses_event_id <> ''"),
+    EVENTS.c.reverses_event_id.in_(_NAMES),
+    EVENTS.c.seq <= bindparam("upto"),
+)
 
 
 def events_by_service(
     connection: Connection, service_ids: Iterable[str], upto: int = 0
 ) -> dict[str, tuple[LedgerEvent, ...]]:
-    """Return each service's versioned events in order; a service without any has none.
+    """Return what folds each service, in order: its versioned events, its overridden prices.
 
-    `upto` is the last seq that counts: as known then; 0 = all.
+    A service without any has none. `upto` is the last seq that counts: as known then; 0 = all.
     """
     lists: dict[str, list[LedgerEvent]] = {service_id: [] for service_id in service_ids}
     ordered = sorted(lists)
@@ -124,4 +139,16 @@ def events_by_service(
         # all at once: one by one they cost twice as much
         for *row, service_id in connection.execute(query, given).all():
             lists[service_id].append(read_event(*row))
+        for event in _prices(connection, given):
+            lists[event.service_id].append(event)
+            lists[event.service_id].sort(key=lambda each: each.seq)
     return {service_id: tuple(events) for service_id, events in lists.items()}
+
+
+def _prices(connection: Connection, given: Mapping[str, Any]) -> Iterator[LedgerEvent]:
+    """Yield the overridden prices of some services, and what takes them back."""
+    found = list(read_rows(connection, _PRICES, given))
+    while found:
+        yield from found
+        names = {"names": [event.event_id for event in found]}
+        found = list(read_rows(connection, _TAKEN_BACK, {**given, **names}))

@@ -16,7 +16,7 @@ from .recover import orphans
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0014"  # the newest revision under migrations/versions
+HEAD = "0015"  # the newest revision under migrations/versions
 _LOCK = 0x62616E64  # any number, the same in every copy of this program
 
 

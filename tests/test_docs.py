@@ -28,6 +28,7 @@ ISSUE_4 = """
 webhook add, webhook list, webhook test, webhook run, webhook dead, webhook retry, webhook pause,
 webhook resume, webhook remove,
 credit issue, credit list, credit approve, credit reject, credit reverse, charge issue,
+price override, price list,
 billing check, billing findings list, billing findings show, billing ack, billing ignore,
 billing resolve, billing override,
 invoice preview, invoice run, invoice show, invoice list, invoice finalise, invoice void,

@@ -58,6 +58,27 @@ class TornBill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PricedOtherwise:
+    """A draft's line at a price for its service alone, on dates on which it has no such price.
+
+    `ends` is the first date at the catalogue's price again, None = it was taken back.
+    """
+
+    service_id: str
+    account_id: str
+    plan_code: str
+    period_from: dt.date
+    until_date: dt.date
+    numerator: int
+    denominator: int
+    amount_minor: int
+    event_id: str
+    ends: dt.date | None
+    invoice_id: str
+    drafted_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OffLedger:
     """A period of a service of which living bills together hold another sum than the ledger owes.
 

@@ -12,7 +12,7 @@ from billing_bridge.fold import FoldedService
 from billing_bridge.replay import Mismatch
 from inventory import Account, Rate, Service, SessionOverlap, SessionSigns
 
-from .bill_facts import AccountBills, OffLedger
+from .bill_facts import AccountBills, OffLedger, PricedOtherwise
 from .prices import Prices
 from .usage_facts import Cohort, Stray, UsageFacts
 
@@ -130,6 +130,7 @@ class Facts:
     strays: tuple[Stray, ...] = ()  # of no service
     bills: tuple[AccountBills, ...] = ()
     off_ledger: tuple[OffLedger, ...] = ()
+    priced_otherwise: tuple[PricedOtherwise, ...] = ()
     chain: Chain | None = None
     limits: Limits = field(default_factory=Limits)
 

@@ -49,6 +49,14 @@ class Prices:
             return 0
         return prorate(full, 1, self.plans[charged[-1].plan_code].period_months)
 
+    def list_price(self, plan_code: str, on: dt.date) -> int:
+        """Return what the catalogue asks for a whole period of a plan; 0 where it has no price."""
+        plan = self.plans.get(plan_code)
+        try:
+            return plan.price_on(on).amount_minor if plan else 0
+        except LookupError:
+            return 0
+
     def cost(
         self, charged: Sequence[Charged], account: Account, since: dt.datetime, until: dt.datetime
     ) -> int:

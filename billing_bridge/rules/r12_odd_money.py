@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from billing_bridge.proration import prorate
 from inventory import local_date, money_text
 
 from .base import Found, Rule, Side
-from .bill_facts import AccountBills, Bill, BilledPeriod
+from .bill_facts import AccountBills, Bill, BilledPeriod, PricedOtherwise
 from .facts import Facts, ServiceFacts
 from .lines import at_list_price, due_rate, ledger_side
 from .money import Money
 
 
 def judge(facts: Facts) -> Iterator[Found]:
-    """Yield active services that cost nothing, and standing bills that cannot be right.
+    """Yield active services that cost nothing, expired offers, and bills that cannot be right.
 
-    The catalogue knows no promotions: of these nothing can be out of date.
+    What costs nothing by an offer that has an end was agreed to, and ends by itself.
     """
     for each in facts.sound():
         today = local_date(facts.now, each.account.time_zone)
-        if each.service.state == "active" and facts.prices.monthly(each.charged, today) == 0:
+        offer = each.charged[-1].override(today) if each.charged else None
+        if each.service.state != "active" or (offer is not None and offer.until is not None):
+            continue
+        if facts.prices.monthly(each.charged, today) == 0:
             yield _free(facts, each)
+    for line in facts.priced_otherwise:
+        yield _expired(facts, line)
     for one in facts.bills:
         for period in one.billed:
             if period.amount_minor < 0:
@@ -61,6 +67,34 @@ def _free(facts: Facts, each: ServiceFacts) -> Found:
         command=f"bandmaster service tier {service.service_id} {paid}",
         blocks=True,
     )
+
+
+def _expired(facts: Facts, line: PricedOtherwise) -> Found:
+    """Return the finding of an offer that a draft still uses, priced by the catalogue's price."""
+    plan = facts.prices.plans.get(line.plan_code)
+    usual = facts.prices.list_price(line.plan_code, line.period_from)
+    owed = prorate(usual, line.numerator, line.denominator)
+    over = f"ended on {line.ends}" if line.ends else "was taken back"
+    return Found(
+        rule="R-12",
+        subject=f"offer {line.service_id} {line.period_from}",
+        service_id=line.service_id,
+        account_id=line.account_id,
+        what=f"an expired offer is still applied: it {over}",
+        since=line.drafted_at,
+        sides=(
+            Side(who="ledger", says=f"the price {over}", at=facts.now, ref=line.event_id),
+            Side(who="draft", says=f"uses it until {line.until_date}", at=line.drafted_at,
+                 ref=line.invoice_id),
+        ),
+        money=Money(
+            at_risk_minor=owed - line.amount_minor,
+            currency=plan.currency if plan else "",
+            exponent=plan.exponent if plan else 0,
+        ),
+        command="bandmaster invoice run",
+        blocks=True,
+    )  # fmt: skip
 
 
 def beyond_whole(period: BilledPeriod) -> int:

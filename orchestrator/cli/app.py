@@ -23,6 +23,7 @@ from . import (
     lab,
     ledger,
     plan_,
+    price,
     recover_,
     service,
     subscriber,
@@ -73,6 +74,7 @@ hold_.add(app)
 invoice.add(app)
 ledger.add(app)
 credit.add(app)
+price.add(app)
 billing.add(app)
 usage.add(app)
 webhook.add(app)

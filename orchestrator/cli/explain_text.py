@@ -128,6 +128,11 @@ def _event(event: LedgerEvent) -> str:
 def _event_text(event: LedgerEvent) -> str:
     after = f"{event.payload.get('plan', '')} {event.payload.get('state', '')}".strip()
     money = ""
+    if event.type == "price.overridden":
+        said = event.payload
+        price = money_text(said["price_minor"], said["currency"], said["exponent"])
+        after += f" at {price} from {said['from']}"
+        after += f" until {said['until']}" if "until" in said else ""
     if event.currency:
         money = f"  {money_text(event.amount_minor, event.currency, event.exponent)}"
     return (

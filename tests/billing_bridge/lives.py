@@ -69,11 +69,39 @@ class Life:
     plans: dict[str, Plan]
     events: list[LedgerEvent] = field(default_factory=list)
     acts: list[Act] = field(default_factory=list)
+    prices: dict[str, tuple[str, int, dt.date, dt.date | None]] = field(default_factory=dict)
     now: dt.datetime = BORN
 
     @property
     def state(self) -> ServiceState:
         return self.acts[-1].state if self.acts else "none"
+
+    @property
+    def versions(self) -> int:
+        return sum(event.service_version > 0 for event in self.events)
+
+    def costs(self, code: str, price: int, since: dt.date, until: dt.date | None) -> None:
+        """Let a plan cost something else on some dates."""
+        number = len(self.events) + 1
+        self.prices[f"e-{number}"] = (code, price, since, until)
+        payload = {"credit_id": f"m-{number}", "plan": code, "price_minor": price,
+                   "currency": "EUR", "exponent": 2, "from": since.isoformat()}  # fmt: skip
+        self._record("price.overridden", payload | ({"until": until.isoformat()} if until else {}))
+
+    def takes_price_back(self) -> None:
+        """Let the oldest price that stands never have been."""
+        gone = next(iter(self.prices))
+        del self.prices[gone]
+        self._record("event.reversed", {}, reverses_event_id=gone)
+
+    def price_on(self, code: str, date: dt.date) -> int | None:
+        """What a plan costs instead of the catalogue's price; None = it costs that."""
+        found = [
+            price
+            for plan_code, price, since, until in self.prices.values()
+            if plan_code == code and since <= date and (until is None or date < until)
+        ]
+        return found[-1] if found else None
 
     def row(self) -> Service:
         """The row that the services' table should have."""
@@ -86,7 +114,7 @@ class Life:
             plan_code=last.plan_code if last else "",
             tier_code=last.plan_code if last else "",
             state=self.state,
-            version=len(self.events),
+            version=self.versions,
             active_since=starts[-1].since if starts else None,
             billing_from=starts[-1].billing_from if starts else None,
         )
@@ -134,6 +162,16 @@ class Life:
             payload = shift_payload(
                 payload, shifts=shifted.event_id, was=shifted.since, to=self.now
             )
+        self._record(
+            kind,
+            payload,
+            service_version=self.versions + 1,
+            price_version_id=act.version if act else "",
+            reason_code=act.reason if act else "undone",
+            **more,
+        )
+
+    def _record(self, kind: str, payload: dict[str, Any], **more: Any) -> None:
         number = len(self.events) + 1
         self.events.append(
             LedgerEvent(
@@ -143,18 +181,15 @@ class Life:
                 type=kind,
                 account_id="A-1",
                 service_id="svc-1",
-                service_version=number,
                 effective_at=self.now,
-                price_version_id=act.version if act else "",
                 actor="test",
-                reason_code=act.reason if act else "undone",
                 payload=payload,
                 seq=number,
                 recorded_at=self.now,
                 prev_hash=EMPTY_HASH,
                 hash=EMPTY_HASH,
                 body="",
-                **more,
+                **{"reason_code": "requested"} | more,
             )
         )
 
@@ -270,6 +305,17 @@ MOVES = st.lists(
     st.tuples(GAPS, st.integers(0, 41), st.sampled_from("abc"), st.booleans()), max_size=9
 )
 
+DATES = st.tuples(st.integers(-40, 60), st.sampled_from([0, 1, 7, 31, 45, 90]))
+# prices for one service: after which move, of which plan, how much, from when how long (0 = on)
+SPECIALS = st.one_of(
+    st.just([]),
+    st.lists(
+        st.tuples(st.integers(0, 8), st.sampled_from("abc"), st.integers(5_000, 900_000), DATES),
+        min_size=1,
+        max_size=3,
+    ),
+)
+
 
 @st.composite
 def lives(draw: st.DrawFn, units: tuple[str, ...] = ("day", "day", "second")) -> Life:
@@ -294,10 +340,16 @@ def lives(draw: st.DrawFn, units: tuple[str, ...] = ("day", "day", "second")) ->
     life = Life(
         account=account(draw(st.sampled_from(ZONES)), draw(st.integers(1, 31))), plans=plans
     )
-    for gap, choice, code, unpaid in draw(MOVES):
+    specials = draw(SPECIALS)
+    for number, (gap, choice, code, unpaid) in enumerate(draw(MOVES)):
         life.now += gap * MINUTE
         options = MAY[life.state]
         kind = options[choice % len(options)]
         reason = "non_payment" if unpaid and kind == "suspend" else "requested"
         life.does(kind, code, reason, free_days=choice if choice < 9 else 0)
+        for _, plan_code, price, (gap_days, days) in (one for one in specials if one[0] == number):
+            if price % 5 == 0 and life.prices:
+                life.takes_price_back()
+            since = local_date(life.now, life.account.time_zone) + gap_days * DAY
+            life.costs(plan_code, price, since, since + days * DAY if days else None)
     return life

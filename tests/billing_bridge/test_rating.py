@@ -77,6 +77,23 @@ def test_no_date_is_charged_twice_or_missed(life: Life) -> None:
 
 
 @settings(max_examples=500)
+@given(lives(units=("day", "second", "mixed")))
+def test_a_price_for_one_service_counts_on_its_dates_and_on_no_other(life: Life) -> None:
+    """Of each line all dates cost what the last price told for them says, else the catalogue's."""
+    for line in lines_of(life):
+        version = next(
+            price
+            for price in life.plans[line.plan_code].prices
+            if price.price_version_id == line.price_version_id
+        )
+        for date in dates_of(line):
+            special = life.price_on(line.plan_code, date) if line.charge == "service" else None
+            usual = version.hold_minor if line.charge == "hold" else version.amount_minor
+            assert line.full_amount_minor == (usual if special is None else special)
+            assert bool(line.override_id) == (special is not None)
+
+
+@settings(max_examples=500)
 @given(lives(units=("second",)))
 def test_no_second_is_charged_twice_or_missed(life: Life) -> None:
     lines = lines_of(life)

@@ -177,8 +177,33 @@ class World:
         )
         return self.post([event], MARCH)[0]
 
+    def costs(
+        self, service_id: str, plan: str, price_minor: int, since: str, until: str = ""
+    ) -> LedgerEvent:
+        """Let a plan cost a service something else on some dates."""
+        event = NewEvent(
+            event_id=new_id(),
+            source="test",
+            idempotency_key=new_id(),
+            type="price.overridden",
+            account_id="A-1",
+            service_id=service_id,
+            actor="anna",
+            reason_code="requested",
+            payload={
+                "credit_id": new_id(),
+                "plan": plan,
+                "price_minor": price_minor,
+                "currency": "EUR",
+                "exponent": 2,
+                "from": since,
+                **({"until": until} if until else {}),
+            },
+        )
+        return self.post([event], MARCH)[0]
+
     def takes_back(self, event: LedgerEvent) -> LedgerEvent:
-        """Reverse a credit or a charge."""
+        """Reverse a credit, a charge or a price."""
         back = NewEvent(
             event_id=new_id(),
             source="test",
@@ -253,14 +278,14 @@ class World:
         assert self.unlike_ledger(on, bills) == []
         return outcome
 
-    def unlike_ledger(self, on: str, bills: Bills = BILLS) -> list[Found]:
+    def unlike_ledger(self, on: str, bills: Bills = BILLS, rule: str = "R-13") -> list[Found]:
         """What the gate finds on a date of bills that are not what the ledger says."""
         now = dt.datetime.fromisoformat(on).replace(hour=12, tzinfo=dt.UTC)
         with reading(self.engine) as session:
             base = ground(session, now, bills.backdate_days)
             pages = account_pages(session, 2)
             found = [one for page in pages for one in judge(page_facts(session, base, page))]
-        return [one for one in found if one.rule == "R-13" and one.what != ROWLESS]
+        return [one for one in found if one.rule == rule and one.what != ROWLESS]
 
     def invoices(self, account: str = "", state: str = "") -> tuple[Invoice, ...]:
         """What there is, oldest first."""
