@@ -82,26 +82,7 @@ def ask_credit(
     if asked.terms is not None:
         _refuse_overlap(session, asked.service_id, asked.terms)
     together = asked.amount_minor + _given_alone(session, asked, now)
-    row = CreditRow(
-        credit_id=new_id(),
-        kind=asked.kind,
-        account_id=asked.account_id,
-        service_id=asked.service_id,
-        amount_minor=asked.amount_minor,
-        currency=asked.currency,
-        exponent=asked.exponent,
-        reverses=asked.reverses,
-        reason=asked.reason,
-        idempotency_key=asked.idempotency_key,
-        asked_by=asked.actor,
-        asked_at=now,
-        second_person=together > limit_minor,
-        state="waiting",
-        decided_by="",
-        decided_at=None,
-        decision="",
-        event_id=new_id(),
-    )
+    row = _waiting(asked, now, second_person=together > limit_minor)
     session.add(row)
     try:
         session.flush()
@@ -116,6 +97,29 @@ def ask_credit(
     if not row.second_person:
         _post(session, row, asked.actor, now)
     return row
+
+
+def _waiting(asked: CreditAsked, now: dt.datetime, *, second_person: bool) -> CreditRow:
+    return CreditRow(
+        credit_id=new_id(),
+        kind=asked.kind,
+        account_id=asked.account_id,
+        service_id=asked.service_id,
+        amount_minor=asked.amount_minor,
+        currency=asked.currency,
+        exponent=asked.exponent,
+        reverses=asked.reverses,
+        reason=asked.reason,
+        idempotency_key=asked.idempotency_key,
+        asked_by=asked.actor,
+        asked_at=now,
+        second_person=second_person,
+        state="waiting",
+        decided_by="",
+        decided_at=None,
+        decision="",
+        event_id=new_id(),
+    )
 
 
 def ask_reversal(

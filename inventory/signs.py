@@ -67,10 +67,10 @@ _OVERLAPPING = (
 _OVERLAPS = (
     select(
         _OVERLAPPING,
-        *(
-            _A[name].label(f"earlier_{name}")
-            for name in ("acctsessionid", "nasipaddress", "nasportid", "callingstationid")
-        ),
+        _A.acctsessionid.label("earlier_id"),
+        _A.nasipaddress.label("earlier_nas"),
+        _A.nasportid.label("earlier_port"),
+        _A.callingstationid.label("earlier_station"),
     )
     .join(RADACCT, _A.radacctid == _OVERLAPPING.c.live_before)
     .order_by(_OVERLAPPING.c.username, _OVERLAPPING.c.acctstarttime)
@@ -133,9 +133,9 @@ def session_overlaps(
                     session_id=row.acctsessionid,
                     place=_place(row.nasipaddress, row.nasportid),
                     station=row.callingstationid or "",
-                    earlier_id=row.earlier_acctsessionid,
-                    earlier_place=_place(row.earlier_nasipaddress, row.earlier_nasportid),
-                    earlier_station=row.earlier_callingstationid or "",
+                    earlier_id=row.earlier_id,
+                    earlier_place=_place(row.earlier_nas, row.earlier_port),
+                    earlier_station=row.earlier_station or "",
                     since=row.acctstarttime,
                     until=min(row.ended, row.earlier_end),
                     interim_s=row.acctinterval or 0,

@@ -30,6 +30,10 @@ ALLOWED = {
     ("orchestrator/migrations/versions/0003_ledger.py", "statement"): "the ledger's own guards",
     ("orchestrator/migrations/versions/0008_invoices.py", "statement"): "the invoices' guards",
     ("orchestrator/migrations/versions/0013_shared_views.py", "statement"): "views, constants",
+    (
+        "orchestrator/migrations/versions/0014_price_override.py",
+        "statement",
+    ): "the table's own text",
     ("billing_bridge/insert.py", "_INSERT.format(', '.join('?' *"): "our columns, placeholders",
     ("billing_bridge/insert.py", "_INSERT.format(', '.join(('%s'"): "our columns, placeholders",
     ("billing_bridge/bulk.py", "statement"): "our tables' names and columns, placeholders",

@@ -59,8 +59,10 @@ def upgrade() -> None:
 
 def _copy_credit(connection: sa.Connection) -> None:
     """SQLite alters no constraint: the table is made anew from its own text."""
-    told = "SELECT sql FROM sqlite_master WHERE tbl_name = 'credit' AND sql <> '' ORDER BY rowid"
-    table, *indexes = connection.exec_driver_sql(told).scalars().all()
+    told = connection.exec_driver_sql(
+        "SELECT sql FROM sqlite_master WHERE tbl_name = 'credit' AND sql <> '' ORDER BY rowid"
+    )
+    table, *indexes = told.scalars().all()
     made = table.replace(_OLD, _NEW).replace("CREATE TABLE credit ", "CREATE TABLE credit_made ")
     for statement in (
         made,
