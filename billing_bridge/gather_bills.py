@@ -68,7 +68,7 @@ def priced_otherwise(
     query = (
         select(LINE, _I.account_id, _I.drafted_at)
         .join(INVOICE, _I.invoice_id == _L.invoice_id)
-        .where(_I.state == "draft", _L.service_id.in_(_NAMES))
+        .where(_I.state == "draft", one_of(_L.service_id, "names"))
         .where(_L.kind.in_(("recurring", "correction")))
         .order_by(_L.service_id, _L.line_no)
     )

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
-    BindParameter,
     Column,
     ColumnElement,
     Connection,
@@ -21,6 +20,8 @@ from sqlalchemy import (
     true,
     union_all,
 )
+
+from inventory import one_of
 
 from .event import LedgerEvent, read_event
 from .rows import BillingEvent, ConsumerCursor, LedgerHead
@@ -111,15 +112,14 @@ def _by_service() -> Mapping[str, Select[Any]]:
 
 _BY_SERVICE = _by_service()
 _EVER = (1 << 63) - 1
-_NAMES: BindParameter[Any] = bindparam("names", expanding=True)
 _PRICES = stored_rows().where(
     text("type = 'price.overridden'"),  # spelt out: a parameter hides the index from SQLite
-    EVENTS.c.service_id.in_(_NAMES),
+    one_of(EVENTS.c.service_id, "names"),
     EVENTS.c.seq <= bindparam("upto"),
 )
 _TAKEN_BACK = stored_rows().where(
     text("reverses_event_id <> ''"),
-    EVENTS.c.reverses_event_id.in_(_NAMES),
+    one_of(EVENTS.c.reverses_event_id, "names"),
     EVENTS.c.seq <= bindparam("upto"),
 )
 

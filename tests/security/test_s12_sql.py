@@ -31,7 +31,7 @@ ALLOWED = {
     ("orchestrator/migrations/versions/0008_invoices.py", "statement"): "the invoices' guards",
     ("orchestrator/migrations/versions/0013_shared_views.py", "statement"): "views, constants",
     (
-        "orchestrator/migrations/versions/0014_price_override.py",
+        "orchestrator/migrations/versions/0015_price_override.py",
         "statement",
     ): "the table's own text",
     ("billing_bridge/insert.py", "_INSERT.format(', '.join('?' *"): "our columns, placeholders",
