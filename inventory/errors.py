@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_SHOWN = 20  # problems of a file in a message; the rest are counted
+
 
 class BandmasterError(Exception):
     """Something the operator can act on.
@@ -36,13 +38,17 @@ class BadField(WrongUse):
 class BadFile(WrongUse):
     """A file cannot be imported as it stands: correct the lines named and import it again.
 
-    `problems` has one text per problem, `FILE:LINE: FIELD: what is wrong`, in the order of lines.
+    `problems` has one text per problem, `FILE:LINE: FIELD: what is wrong`, in the order of lines;
+    the message tells the first of them.
     """
 
     def __init__(
         self, thing: str, problem: str, remedy: str = "", problems: tuple[str, ...] = ()
     ) -> None:
-        super().__init__(thing, problem, remedy)
+        told = [problem, *(f"  {each}" for each in problems[:_SHOWN])]
+        if len(problems) > _SHOWN:
+            told.append(f"  and {len(problems) - _SHOWN} more")
+        super().__init__(thing, "\n".join(told), remedy)
         self.problems = problems
 
 

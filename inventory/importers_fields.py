@@ -16,7 +16,6 @@ from .importers_tree import Items, Node, Place, Record, Scalar, shown_name
 from .money import minor_units
 from .units import check_code
 
-_SHOWN = 20  # problems in a message; the rest are counted
 _MAX_TEXT = 200
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _USER = re.compile(r"[\x21-\x7e]{1,64}")
@@ -52,14 +51,11 @@ class Problems:
         if not self.found:
             return
         ordered = sorted(self.found, key=lambda problem: (problem.place.file, problem.place.line))
-        shown = [f"  {problem}" for problem in ordered[:_SHOWN]]
-        if len(ordered) > _SHOWN:
-            shown.append(f"  and {len(ordered) - _SHOWN} more")
         count = f"{len(ordered)} problem{'s' if len(ordered) > 1 else ''}"
         thing = "import"
         raise BadFile(
             thing,
-            "\n".join((f"{count}, so nothing was written", *shown)),
+            f"{count}, so nothing was written",
             "Correct the lines named and import the same files again.",
             tuple(str(problem) for problem in ordered),
         )

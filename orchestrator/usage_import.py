@@ -23,7 +23,6 @@ from .usage import Counted
 
 BATCH = 500
 MAX_BYTES = 256 * 1024 * 1024
-_SHOWN = 20
 _NAMES = {"by", "service", "since", "until", "window_s", "time_zone", "key", "meters"}
 _UNITS: Mapping[str, Mapping[str, int]] = {
     "byte": {
@@ -161,9 +160,9 @@ def _read(file: Path, mapped: Mapped) -> tuple[list[FileRecord], list[UsageProbl
     if problems:
         raise BadFile(
             str(file),
-            f"has {len(problems)} lines that cannot be read; nothing was imported",
+            f"has lines that cannot be read ({len(problems)}); nothing was imported",
             "Correct them and import the file again.",
-            tuple(problems[:_SHOWN]),
+            tuple(problems),
         )
     return records, odd
 

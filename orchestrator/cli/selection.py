@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
 MAX_BYTES = 64 * 1024 * 1024
-SHOWN = 20
 Pairs = tuple[tuple[str, str], ...]  # (service_id, plan_code)
 
 
@@ -145,13 +144,10 @@ def _unknown(session: Session, path: Path, rows: list[tuple[int, str, str]]) -> 
 
 
 def _bad_file(path: Path, problems: list[str]) -> BadFile:
-    shown = [f"  {problem}" for problem in problems[:SHOWN]]
-    if len(problems) > SHOWN:
-        shown.append(f"  and {len(problems) - SHOWN} more")
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     return BadFile(
         str(path),
-        "\n".join((f"{count}, so nothing was planned", *shown)),
+        f"{count}, so nothing was planned",
         "Correct the lines named and give the same command again.",
         tuple(problems),
     )

@@ -141,8 +141,10 @@ def oid(text: str) -> Any:
 def rows_of(answer: tuple[Any, Any, Any, Any]) -> list[tuple[str, Any]]:
     """Return (name, value) of an answer; NotReadError where the device refuses or is silent."""
     problem, status, _, rows = answer
-    if problem or status:
-        raise NotReadError(f"the device answered: {problem or status.prettyPrint()}")
+    if problem:  # the library's own words, of silence or of what SNMPv3 refuses
+        raise NotReadError(str(problem))
+    if status:
+        raise NotReadError(f"the device answered: {status.prettyPrint()}")
     return [(str(row[0]), row[1]) for row in rows]
 
 
