@@ -58,6 +58,7 @@ class Store:
         self.ghosts: list[Ghost] = []
         self.connections: list[Connection] = []
         self.closed: list[Connection] = []  # they are as good as new ones, and have parsed a lot
+        self._looks: list[Look] = []
         self.engine: Engine = make_engine(f"sqlite:///{self.path}")
         self._refit()
         self._image = b""
@@ -162,7 +163,12 @@ class Store:
 
     def look(self) -> sqlite3.Connection:
         """A connection for who judges from outside: no edge, no fault."""
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        if self._looks:
+            return self._looks.pop()
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, factory=Look
+        )
+        connection.looks = self._looks
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA wal_autocheckpoint=0")
         return connection
@@ -225,6 +231,17 @@ class Cursor(sqlite3.Cursor):
         connection.note(statement, parameters, many=True)
         connection.after(statement)
         return self
+
+
+class Look(sqlite3.Connection):
+    """A connection from outside; closed, it waits for the next one who looks."""
+
+    looks: list[Look]
+
+    def close(self) -> None:
+        """Close, for whoever used it."""
+        self.rollback()
+        self.looks.append(self)
 
 
 class Connection(sqlite3.Connection):
