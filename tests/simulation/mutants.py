@@ -17,12 +17,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from unittest import mock
 
 from . import rules
 from .__main__ import say, story
 from .faults import Act, Scenario, draw
-from .places import PLACES
 from .run import Result, Theatre, theatre
 from .shrink import shrink
 
@@ -242,15 +242,13 @@ def look_for(number: int) -> Found:
     began = time.monotonic()
     limit = BACKED if mutant.backed else LIMIT
     with theatre() as stage:
-        for name in PLACES:  # prepared by the whole program
-            stage.prepared(PLACES[name], "up")
+        play = partial(play_without, stage, mutant)
         for seed in range(1, limit + 1):
-            result = play_without(stage, mutant, mutant.hunt(seed))
+            result = play(mutant.hunt(seed))
             if seed % 20 == 0:
                 stage.sweep()
             if result.violations:
-                with removed(mutant):
-                    small = shrink(stage.play, result)
+                small = shrink(play, result)
                 took_s = time.monotonic() - began
                 return Found(
                     name=mutant.name,

@@ -15,7 +15,7 @@ import pytest
 
 from .__main__ import story
 from .faults import Act, Scenario, draw
-from .mutants import MUTANTS, removed
+from .mutants import MUTANTS, play_without, removed
 from .places import ORDERS, PLACES
 from .pool import all_edges
 from .run import Result, Theatre, theatre
@@ -197,12 +197,8 @@ def test_a_late_commit_lands_and_wins(stage: Theatre) -> None:
 def test_a_removed_rule_is_missed(stage: Theatre, name: str, promise: str) -> None:
     """The rules that are missed at once; `make sim-mutants` removes all of them."""
     found = MUTANTS[mutant(name)]
-    for place in PLACES:
-        stage.prepared(PLACES[place], "up")
-        stage.prepared(PLACES[place], "down")
-    with removed(found):
-        seeds = (stage.play(found.hunt(seed)) for seed in range(1, 40))
-        first = next(result for result in seeds if result.violations)
+    seeds = (play_without(stage, found, found.hunt(seed)) for seed in range(1, 40))
+    first = next(result for result in seeds if result.violations)
     assert first.promise == promise, story(first)
 
 
