@@ -10,12 +10,14 @@ import typer
 from . import desk
 from .options import JsonFlag, Reason, command, new_group
 from .output import Painted, clean, data, say, show, table, utc
+from .trouble import is_stop
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from billing_bridge import UsageException, UsedWindow
     from orchestrator.collect import Round
+    from orchestrator.office import Office
     from orchestrator.usage import Counted
 
 SLOT_S = 300  # as long as a slot of the percentile
@@ -71,29 +73,41 @@ def collect(
 
     Each interface is kept once in five minutes, whoever reads it and how often. What a restart, a
     silent device or an impossible count leaves unknown stays unknown. Ends with 1 where a device
-    could not be read.
+    could not be read; what goes on is stopped by Ctrl-C or SIGTERM and ends with 0.
     """
+    if not watch:
+        with desk.office() as office:
+            done = _round(office, json=json)
+        raise typer.Exit(int(bool(done.unread)))
+    import signal
     import time
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a service manager sends
+    try:
+        with desk.office() as office:
+            while True:
+                _round(office, json=json)
+                office.clock.sleep(SLOT_S - time.time() % SLOT_S)
+    except BaseException as error:
+        if not is_stop(error):
+            raise
+        say("Stopped. What was read is kept, and is counted by the next round.")
+        raise typer.Exit(0) from None
+
+
+def _round(office: Office, *, json: bool) -> Round:
     from orchestrator.collect import collect as read
     from orchestrator.usage import roll_up
 
-    silent = False
-    with desk.office() as office:
-        while True:
-            done = read(office)
-            counted = roll_up(office.engine, office.settings, desk.actor())
-            silent = bool(done.unread)
-            if json:
-                data({"collected": done, "counted": counted})
-            else:
-                show(f"{done.samples} interfaces of {done.devices} devices")
-                _tell_unread(done)
-                tell(counted)
-            if not watch:
-                break
-            office.clock.sleep(SLOT_S - time.time() % SLOT_S)
-    raise typer.Exit(int(silent))
+    done = read(office)
+    counted = roll_up(office.engine, office.settings, desk.actor())
+    if json:
+        data({"collected": done, "counted": counted})
+    else:
+        show(f"{done.samples} interfaces of {done.devices} devices")
+        _tell_unread(done)
+        tell(counted)
+    return done
 
 
 def percentile(

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lives import DAY, Life, lives
 
-from billing_bridge import FoldedService, InvoiceLine, Period, Rater, fold_service, period_holding
+from billing_bridge import (
+    FoldedService,
+    InvoiceLine,
+    Period,
+    Rater,
+    fold_service,
+    midnight,
+    period_holding,
+)
 from billing_bridge.owed import Biller, WasBilled, due
 from inventory import local_date
 
@@ -129,6 +137,35 @@ def test_no_date_is_billed_twice_or_missed(life: Life) -> None:
         # what costs nothing has no line; at prices of its own only some dates may cost nothing
         assert units in (whole, 0) or (life.prices and 0 < units < whole)
     assert all(line.period_from <= last for bill in billing.bills for line in bill)
+
+
+@settings(max_examples=150)
+@given(life=lives(("second",)))
+def test_no_second_is_billed_twice_or_missed(life: Life) -> None:
+    """L11 for plans by the second: net over all bills, each second is billed once.
+
+    A difference that costs nothing has no line: what is off costs less than a minor unit a line.
+    """
+    billing = billed_all(life)
+    nets: dict[tuple[str, str, dt.date, dt.date], int] = defaultdict(int)
+    prices: dict[tuple[str, str, dt.date, dt.date], list[int]] = defaultdict(list)
+    for line in (line for bill in billing.bills for line in bill):
+        key = (line.plan_code, line.charge, line.period_from, line.period_until)
+        nets[key] += line.numerator
+        prices[key].append(line.full_amount_minor)
+    zone = life.account.time_zone
+    for key, units in nets.items():
+        code, charge, start, until = key
+        if until > local_date(life.now, zone):
+            continue
+        first, end = (int(midnight(date, zone).timestamp()) for date in (start, until))
+        whole = sum(
+            max(0, min(after, end) - max(since, first))
+            for since, after, terms in life.seconds_charged(end)
+            if (terms[0], terms[2]) == (code, charge)
+        )
+        lines = len(prices[key]) + len(life.acts) + len(life.prices) + 1
+        assert abs(units - whole) * min(prices[key]) < lines * (end - first)
 
 
 @settings(max_examples=150)

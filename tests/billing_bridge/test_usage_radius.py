@@ -131,12 +131,15 @@ def test_what_follows_the_stop_or_goes_back_waits_with_a_price(isp: Engine) -> N
     assert min(one.amount_minor for one in problems(isp)) == 200
 
 
-def test_a_restarted_nas_closes_what_it_had_open(isp: Engine) -> None:
+@pytest.mark.parametrize("kind", ["Accounting-On", "Accounting-Off"])
+def test_a_nas_that_begins_or_ends_to_account_closes_what_it_had_open(
+    isp: Engine, kind: str
+) -> None:
     """At the last known counters; another NAS's sessions, and those after it, go on."""
     other = {"NAS_IP_Address": "10.0.0.2", "Acct_Session_Id": "b"}
     hear(isp, packet("Start", 0), packet("Interim-Update", 20, 5_000))
     hear(isp, packet("Start", 0, **other), packet("Interim-Update", 20, 70, **other))
-    on = packet("Accounting-On", 60, Acct_Session_Id=None, User_Name=None)
+    on = packet(kind, 60, Acct_Session_Id=None, User_Name=None)
     again = {"Acct_Session_Id": "8a2", "Acct_Session_Time": 0}
     hear(isp, on, packet("Start", 60, **again))
     again["Acct_Session_Time"] = 1_800

@@ -108,8 +108,8 @@ class World:
             connection.execute(insert(rows.ACCOUNT).values(values))
         return made
 
-    def lines(self, *pairs: tuple[str, str]) -> None:
-        """Let services (service_id, account_id) be known."""
+    def lines(self, *pairs: tuple[str, str], login: str = "") -> None:
+        """Let services (service_id, account_id) be known; one may have a login."""
         with self.engine.begin() as connection:
             connection.execute(
                 insert(rows.LINE),
@@ -117,7 +117,7 @@ class World:
                     {
                         "service_id": s,
                         "account_id": a,
-                        "login": "",
+                        "login": login,
                         "password_ref": "",
                         "adopted": "",
                     }
@@ -153,9 +153,11 @@ class World:
         )
         return self.post([event], since)[0]
 
-    def starts(self, service_id: str, plan: str, at: str, account: str = "A-1") -> LedgerEvent:
+    def starts(
+        self, service_id: str, plan: str, at: str, account: str = "A-1", *, login: str = ""
+    ) -> LedgerEvent:
         """Activate a service that was not known before."""
-        self.lines((service_id, account))
+        self.lines((service_id, account), login=login)
         return self.does(service_id, "service.activated", plan, at, account)
 
     def gives(self, kind: str, amount_minor: int, service_id: str = "") -> LedgerEvent:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, delete, select, text, update
@@ -16,12 +21,14 @@ from inventory import canonical_json
 from lab.snmp_agents import SYS_UPTIME, TIME_TICKS, Oid, SnmpAgents, Value, interface_rows
 from orchestrator.collect import Round, collect
 from orchestrator.database import reading, writing
+from orchestrator.migrate import HEAD
 from orchestrator.office import Office, open_office
 from orchestrator.settings import Settings
 from orchestrator.usage import roll_up
 from tests.usage_isp import make_isp
 
 HOST = "127.77.6.1"
+ROOT = Path(__file__).resolve().parents[2]
 DEVICE = """INSERT INTO device VALUES (
   :name, 'bng', 'linux_tc', :host, 22, 'fra', 'noc', '', '', 15,
   :port, '2c', '', '', '', 'env:BM_COMMUNITY', true, '', 0, '')"""
@@ -111,6 +118,43 @@ def test_two_collectors_keep_one_sample_of_a_slot(office: Office) -> None:
             text("SELECT count(*), count(DISTINCT interface) FROM usage_sample GROUP BY slot")
         ).all()
     assert {tuple(row) for row in found} == {(3, 3)}
+
+
+def test_a_watch_goes_on_until_it_is_stopped_and_leaves_nothing_half_written(
+    office: Office, tmp_path: Path
+) -> None:
+    """Goal: Ctrl-C and SIGTERM end it with 0, between two rounds. Method: stopped after one."""
+    place = tmp_path / "bandmaster.toml"
+    url = office.engine.url.render_as_string(hide_password=False)
+    place.touch(mode=0o600)
+    place.write_text(f'database_url = "{url}"\nsnmp_timeout_s = 10\n', encoding="utf-8")
+    with office.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "orchestrator.cli", "usage", "collect", "--watch"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            assert "3 interfaces of 1 devices" in process.stdout.readline()
+            assert process.stdout.readline()  # what came into the ledger: the round is over
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.wait()
+        assert (process.returncode, said.count("Stopped.")) == (0, 1), said
+    with office.engine.connect() as connection:
+        kept = connection.execute(text("SELECT count(*) FROM usage_sample")).scalar_one()
+        assert kept in (3, 6)  # a slot may have ended between both
+    with reading(office.engine) as session:
+        assert usage_check(session) == ()
 
 
 def test_what_cannot_be_read_is_named(office: Office, agents: SnmpAgents) -> None:

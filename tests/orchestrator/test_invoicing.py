@@ -9,10 +9,18 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from billing_bridge import tail, verify
+from billing_bridge import (
+    RADIUS,
+    count_radius,
+    keep_packets,
+    record_usage,
+    tail,
+    take_due,
+    verify,
+)
 from inventory import Refused
 from orchestrator.bills import Bills
-from orchestrator.database import reading
+from orchestrator.database import database_now, reading, writing
 from orchestrator.invoicing import draft_run, void_invoice
 from tests.orchestrator.billing_world import BILLS, World, make_world, quiet, said, sold
 
@@ -220,6 +228,51 @@ def test_usage_is_billed_when_its_period_is_over_and_late_usage_with_the_next(
         ],
         [("usage", "2025-03-01", 150, 3 * gb, True)],
     ]
+
+
+def test_a_session_over_the_boundary_is_billed_in_both_periods(world: World) -> None:
+    """Goal: `at_record`: what grew between two readings is billed where the later one lies.
+
+    Method: packets around local midnight of 1 April, counted, and the bills of both months.
+    """
+    gb = 10**9
+    world.sell(sold("metered", 1000, block_bytes=gb, block_minor=50))
+    world.account("A-2", zone="Asia/Kolkata")
+    world.starts("svc-1", "metered", "2025-02-28T18:30", "A-2", login="ada@isp")
+    said_by_nas = {  # minutes from midnight to bytes so far
+        ("Start", -50): 0,
+        ("Interim-Update", -20): 3 * gb,
+        ("Interim-Update", 10): 7 * gb,
+        ("Stop", 20): 9 * gb,
+    }
+    midnight = dt.datetime(2025, 3, 31, 18, 30, tzinfo=dt.UTC)
+    packets = [
+        {
+            "Acct-Status-Type": kind,
+            "Acct-Session-Id": "1",
+            "User-Name": "ada@isp",
+            "NAS-IP-Address": "192.0.2.1",
+            "Acct-Session-Time": (minutes + 50) * 60,
+            "Event-Timestamp": int(midnight.timestamp()) + minutes * 60,
+            "Acct-Output-Octets": octets % 2**32,
+            "Acct-Output-Gigawords": octets // 2**32,
+        }
+        for (kind, minutes), octets in said_by_nas.items()
+    ]
+    with writing(world.engine) as session:
+        now = database_now(session)
+        keep_packets(session, packets, now)
+        due = take_due(session, RADIUS, now, 100)
+        rollups, odd = count_radius(session, due, now)
+        record_usage(session, rollups, now, actor="test", backdate_days=100_000)
+    assert odd == 0
+    for on in ("2025-04-01", "2025-05-01"):
+        world.run(on)
+    used = [
+        [(str(x.period_from), x.quantity, x.amount_minor) for x in lines if x.kind == "usage"]
+        for _, lines in world.billed("A-2")
+    ]
+    assert used == [[("2025-03-01", 3 * gb, 150)], [("2025-04-01", 6 * gb, 300)]]
 
 
 def test_a_reversed_change_sums_to_nothing(world: World) -> None:
