@@ -69,7 +69,7 @@ Tell = Callable[[int, int], None]  # how many of how many
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """A run that is drafted, and the accounts that could not be billed, with the reason."""
+    """A run that is drafted, and all accounts that could not be billed, with the reason."""
 
     run: InvoiceRun
     left_out: tuple[tuple[str, BandmasterError], ...]
@@ -91,6 +91,7 @@ def draft_run(
     """Draft the bill of every account of an issuer whose newest boundary is on or before a date.
 
     Killed and called again it goes on where it stopped; of two at once each batch is done by one.
+    What was left out before it was killed is told again, so it is asked for once more.
     Raises LedgerBroken (the chain does not hold), Refused (the date is not over everywhere).
     """
     _prove(engine)
@@ -104,11 +105,25 @@ def draft_run(
     left_out: dict[str, BandmasterError] = {}
     seen = 0
     with _light_heap():
+        _leave_out(engine, drafter, run, left_out)
         while run.state == "open":
             run = _draft_batch(engine, drafter, run, left_out)
             seen += BATCH
             tell(min(seen, run.accounts), run.accounts)
     return RunOutcome(run=run, left_out=tuple(left_out.items()))
+
+
+def _leave_out(
+    engine: Engine, drafter: Drafter, run: InvoiceRun, left_out: dict[str, BandmasterError]
+) -> None:
+    """Say of the accounts that a run has behind it which were left out: no store holds reasons."""
+    after = ""
+    while after < run.after_account:
+        with reading(engine) as session:
+            accounts = list_accounts(session, run.legal_entity, after=after, limit=BATCH)
+            passed = [one for one in accounts if one.account_id <= run.after_account]
+            left_out.update(drafter.draft(session, passed, run.on_date, run.known_seq).left_out)
+        after = accounts[-1].account_id
 
 
 def _draft_batch(

@@ -114,6 +114,8 @@ def finalise(
         if held:
             say(f"{found.held_lines} lines are held; {found.drafts_left} bills stay drafts.")
             say("Why: bandmaster billing findings list")
+            again = "bandmaster invoice finalise RUN --override FINDING --reason TEXT"
+            say(f"Mend it, and the next bill has them; or bill them all the same: {again}")
     raise typer.Exit(WITH_REFUSALS if held else 0)
 
 

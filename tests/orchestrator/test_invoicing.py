@@ -19,6 +19,7 @@ from billing_bridge import (
     verify,
 )
 from inventory import Refused
+from orchestrator import invoicing
 from orchestrator.bills import Bills
 from orchestrator.database import database_now, reading, writing
 from orchestrator.invoicing import draft_run, void_invoice
@@ -350,3 +351,24 @@ def test_an_account_that_cannot_be_priced_is_left_out_alone(world: World) -> Non
     ((name, problem),) = found.left_out
     assert (name, found.run.drafts) == ("A-2", 1)
     assert "unpriced: has no price on 2025-03-01" in str(problem)
+
+
+def test_who_was_left_out_before_a_run_was_killed_is_told_when_it_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: nobody is forgotten unbilled. Method: it dies behind the one that has no price."""
+    monkeypatch.setattr(invoicing, "BATCH", 1)
+    world.sell(sold("unpriced", 100, since=dt.date(2025, 9, 1)))
+    world.account("A-2")
+    world.starts("svc-1", "unpriced", "2025-03-01T00:00")
+    world.starts("svc-2", "f100", "2025-03-01T00:00", "A-2")
+
+    def death(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    april = dt.date(2025, 4, 1)
+    with pytest.raises(KeyboardInterrupt):
+        draft_run(world.engine, BILLS, "isp", april, "test", death)
+    found = draft_run(world.engine, BILLS, "isp", april, "test", quiet)
+    assert [name for name, _ in found.left_out] == ["A-1"]
+    assert (found.run.state, found.run.drafts) == ("drafted", 1)
