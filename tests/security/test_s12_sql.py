@@ -23,7 +23,7 @@ TAKES_SQL = {
 MAKES_TEXT = {"format", "join", "replace", "format_map"}
 # (file, how what is given as SQL begins): why no value from outside can be in it
 ALLOWED = {
-    ("orchestrator/database.py", "begin"): "BEGIN or BEGIN IMMEDIATE",
+    ("orchestrator/database.py", "_SQLITE_NOW"): "a constant: the clock",
     ("orchestrator/database.py", "f'PRAGMA {pragma}'"): "PRAGMA takes no parameter; constants",
     ("orchestrator/database.py", "f\"SELECT set_config('lock_time"): "our own limits, integers",
     ("orchestrator/migrate.py", "f'SELECT pg_advisory_xact_lock"): "a constant number of ours",
