@@ -146,6 +146,28 @@ def test_a_small_price_is_posted_shown_and_previewed(desk: Desk) -> None:
     assert told(desk, "price", "list", "svc-1") == []
 
 
+def test_a_line_at_its_own_price_is_explained_to_who_asked(desk: Desk) -> None:
+    """From the bill to the event, its dates, the person and the reason."""
+    (today,) = days(desk, 0)
+    first = today[:8] + "01"
+    until = str(dt.date.fromisoformat(first) + 32 * DAY)
+    told(desk, "price", "override", "svc-1", "28.99", "--from", first, "--until", until, *WHY)
+    run = told(desk, "invoice", "run", "--on", first)["run"]["run_id"]
+    told(desk, "invoice", "finalise", run, "--yes", "--early")
+    with desk.engine.connect() as connection:
+        number, line = connection.execute(
+            text("SELECT number, line_no FROM invoice JOIN invoice_line USING (invoice_id) "
+                 "WHERE full_amount_minor = 2899")
+        ).one()  # fmt: skip
+    shown = " ".join(desk.good("invoice", "explain", number, str(line)).out.split())
+    assert f"fiber-100 at EUR 28.99 from {first} until {until}" in shown
+    assert "price.overridden" in shown
+    assert "spring offer" in shown
+    assert desk.run("billing", "check").code in (0, 3, 4)
+    assert not [row for row in told(desk, "billing", "findings", "list")
+                if row["rule"] in ("R-12", "R-13")]  # fmt: skip
+
+
 def test_a_large_price_waits_for_a_second_person(desk: Desk, office: Office) -> None:
     """It has no end: a year of it counts. Another one for the same dates is refused by then."""
     waiting = told(desk, "price", "override", "svc-1", "24.99", *WHY, code=3)
