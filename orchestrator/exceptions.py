@@ -14,6 +14,7 @@ from .audit import audit
 from .database import database_now
 from .rows import ChangeRow, ExceptionRow
 
+MENDED = "settled"  # the resolution of what was read at its goal after all
 ACCEPTED = "accepted: "  # how the resolution begins of what a person left as it is
 # what a person may answer to each cause; "retry" is what recovery does by itself as well
 ACTIONS = {
@@ -78,7 +79,7 @@ def resolve_settled(session: Session, change: ChangeRow, participant: str) -> No
     """Close the exception of a participant that was read at its goal after all."""
     row = _find_open(session, change.change_id, participant)
     if row is not None:
-        resolve(session, row, "settled", "recovery")
+        resolve(session, row, MENDED, "recovery")
 
 
 def resolve(session: Session, row: ExceptionRow, resolution: str, actor: str) -> None:

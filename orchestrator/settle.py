@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Table, bindparam, func, select, update
+from sqlalchemy import Table, bindparam, func, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
@@ -17,7 +17,7 @@ from .astray import astray
 from .database import database_now, reading, writing
 from .decide import abort_set, reverse_changes, shift_effect
 from .drive import Arrived, Stuck, Task, drive
-from .exceptions import ACCEPTED, open_exception, resolve_settled
+from .exceptions import ACCEPTED, MENDED, open_exception, resolve_settled
 from .journal import (
     OpenSet,
     bump_epoch,
@@ -52,7 +52,15 @@ _SETTLED = (
     .where(_OF_SET, _NAMED)
     .values(settled=True, at_goal_since=func.coalesce(_PART.c.at_goal_since, _NOW))
 )
-_SINCE = select(_PART.c.at_goal_since).where(_OF_SET, _NAMED)
+_SINCE = union_all(
+    select(_PART.c.at_goal_since).where(_OF_SET, _NAMED, _PART.c.at_goal_since.is_not(None)),
+    # who was known not to be at the goal for this service has been since a person mended it
+    select(_EXCEPTION.c.resolved_at).where(
+        _EXCEPTION.c.change_id == bindparam("of_change"),
+        _EXCEPTION.c.resolution == MENDED,
+        _EXCEPTION.c.cause.not_in(PASSING),
+    ),
+)
 _ACCEPTED = select(_EXCEPTION.c.change_id, _EXCEPTION.c.participant).where(
     _EXCEPTION.c.set_id == bindparam("of_set"), _EXCEPTION.c.resolution.startswith(ACCEPTED)
 )
@@ -262,6 +270,9 @@ def _write_down(office: Office, found: _Pass, *, closing: bool) -> None:
             if not unreachable and change.state != "CLOSED":
                 reached.append(change)
         _mark_applied(session, opened, reached, now)
+        for change in found.changes:
+            if change.state == "CLOSED" and not excused[change.change_id]:
+                _shift(session, opened, change, now)  # its close had left that to now
         for change in reached:
             quiet = session_name(change.change_id) not in found.astray
             if (closing and quiet) or change.state == "ABORTED":
@@ -341,8 +352,8 @@ def _close(
 ) -> None:
     """Claim the goal that was read, if the decision is still the one the pass began with (W9)."""
     outcome = {"COMMITTED": "done", "ABORTED": "aborted", "REVERSED": "reversed"}[change.state]
-    if change.state == "COMMITTED" and not excused and opened.items[change.change_id].gives_more():
-        shift_effect(session, opened, change, _verified_at(session, opened, change) or now)
+    if not excused:
+        _shift(session, opened, change, now)
     move(
         session,
         (change.change_id,),
@@ -356,10 +367,23 @@ def _close(
     note(session, opened.set_id, closed, now=now)
 
 
+def _shift(session: Session, opened: OpenSet, change: ChangeRow, now: dt.datetime) -> None:
+    """Post the late effect of an upgrade, once: in its close or as its last exception ends (D4)."""
+    upgrade = _stands(change) == "COMMITTED" and opened.items[change.change_id].gives_more()
+    if upgrade and change.kind != "repair":
+        shift_effect(session, opened, change, _verified_at(session, opened, change) or now)
+
+
 def _verified_at(session: Session, opened: OpenSet, change: ChangeRow) -> dt.datetime | None:
-    """Return when the last participant of the change was first read at its goal (D4)."""
+    """Return when the last participant of the change was first read at its goal (D4).
+
+    A device may be at its goal for other services of the set before it is for this one.
+    """
     names = [name for name, h in opened.handles.items() if h.subset({change.service_id}).items]
-    where = {"of_set": opened.set_id, "names": [*names, session_name(change.change_id)]}
-    found = session.connection().execute(_SINCE, where).scalars()
-    times = [at for at in found if at is not None]
-    return max(times) if times else None
+    where = {
+        "of_set": opened.set_id,
+        "names": [*names, session_name(change.change_id)],
+        "of_change": change.change_id,
+    }
+    session.flush()
+    return max(session.connection().execute(_SINCE, where).scalars(), default=None)

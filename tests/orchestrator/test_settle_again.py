@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 from sqlmodel import select
 
+from billing_bridge import find_by_service
+from inventory import instant_text
 from orchestrator.answers import answer_exception
 from orchestrator.database import reading, writing
 from orchestrator.recover import orphans, recover
-from orchestrator.rows import ChangeRow
+from orchestrator.rows import ChangeRow, DecisionRow, ExceptionRow, ParticipantRow
 from tests.orchestrator.moments import (
     LINE,
     NEW,
@@ -144,6 +146,38 @@ def test_the_settle_time_begins_anew_with_a_reversal_in_the_closing_pass(isp: Ri
     _applied_long_ago(isp)
     recover(isp.office)
     is_as_before(isp, "tier.changed", "event.reversed")
+
+
+def test_what_a_person_mends_days_later_is_charged_from_then(isp: Rig) -> None:
+    """D4: the exception's resolution posts the shift that the close had to leave out, once."""
+    _edit_when_decided(isp)
+    upgrade(isp)
+    recover(isp.office)
+    assert _closed(isp)
+    with writing(isp.office.engine) as session:
+        decided = session.exec(select(DecisionRow)).one()
+        decided.decided_at -= dt.timedelta(days=3)
+        session.add(decided)
+        # the others were there at once, and the OLT for another service of its set
+        for part in session.exec(select(ParticipantRow)):
+            part.at_goal_since = decided.decided_at
+            session.add(part)
+    _put_olt_back(isp)
+    mended = answer_exception(isp.office, disputed(isp).exception_id, "retry", "tester", "")
+    assert mended.exit_code() == 0
+    with reading(isp.office.engine) as session:
+        shift = find_by_service(session, ONE)[-1]
+        (settled,) = session.exec(select(ExceptionRow)).all()
+    assert settled.resolved_at is not None
+    assert shift.payload["to"] == instant_text(settled.resolved_at)
+    recover(isp.office)
+    assert truth(isp, ONE).events == ("service.adopted", "tier.changed", "service.effect_shifted")
+    nothing_left(isp)
+
+
+def _closed(isp: Rig) -> bool:
+    with reading(isp.office.engine) as session:
+        return orphans(session) == 0
 
 
 def _state(isp: Rig) -> str:

@@ -357,8 +357,9 @@ class Judge:
         """P13: no higher tier is charged from a date before the devices gave it for good.
 
         Where plans are billed by the second the instants count, and what is cut is charged no
-        longer than its devices gave it.
+        longer than its devices gave it. While a person is asked, the money waits for the answer.
         """
+        asked = {service_id for service_id, _ in excused}
         shifts = {
             found["shifts"]: found["to"]
             for found in (json.loads(event["body"])["payload"] for event in self.events)
@@ -380,7 +381,7 @@ class Judge:
                 given_s = self.turned_s[name, service_id]
                 given = self.world.scheduler.born + dt.timedelta(seconds=given_s)
                 wrong = self._wrongly_timed(since, given, raised=raised)
-                if wrong and not person and (service_id, name) not in excused:
+                if wrong and not person and service_id not in asked:
                     self.blame("P13", f"{service_id} pays from {since}, {name} gives at {given}")
 
     def _wrongly_timed(self, since: dt.datetime, given: dt.datetime, *, raised: bool) -> bool:
