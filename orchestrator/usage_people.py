@@ -15,15 +15,29 @@ from billing_bridge import (
     Rollup,
     UsageException,
     UsedWindow,
+    counted_bytes,
     decide_problem,
     find_problem,
     give_session,
     list_problems,
+    midnight,
+    period_holding,
     places_of,
     record_usage,
+    slowed_down,
     used,
 )
-from inventory import Refused, WrongUse, find_account, find_service, local_date, services_of_logins
+from inventory import (
+    Account,
+    Refused,
+    Service,
+    WrongUse,
+    find_account,
+    find_plan,
+    find_service,
+    local_date,
+    services_of_logins,
+)
 
 from .audit import audit
 from .database import database_now, reading, writing
@@ -33,10 +47,28 @@ _NO_LIMIT_DAYS = 36_500  # a person has looked at it: no time is too long ago
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodUsage:
+    """Bytes of the present period that the plan counts, and what it says of them (0 = nothing).
+
+    With `slowed` fair use is over: the line may be slowed down to `fair_use_tier`, at no cost.
+    """
+
+    plan_code: str
+    since: dt.date
+    until: dt.date
+    counted_bytes: int
+    allowance_bytes: int
+    fair_use_bytes: int
+    fair_use_tier: str
+    slowed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageView:
     """A service's usage as the ledger has it, and what of it waits for a person.
 
-    `dates` has a local date's bytes, down and up, by date.
+    `dates` has a local date's bytes, down and up, by date; `counted` is None where the plan
+    neither counts bytes nor ends a fair use of them.
     """
 
     service_id: str
@@ -45,17 +77,20 @@ class UsageView:
     windows: tuple[UsedWindow, ...]
     dates: dict[dt.date, tuple[int, int]]
     exceptions: tuple[UsageException, ...]
+    counted: PeriodUsage | None
 
 
 def usage_view(engine: Engine, service_id: str, days: int) -> UsageView:
     """Return what a service used in the last days; UnknownName if there is no such service."""
     with reading(engine) as session:
         service = find_service(session, service_id)
-        zone_name = find_account(session, service.account_id).time_zone
+        account = find_account(session, service.account_id)
+        zone_name = account.time_zone
         now = database_now(session)
         since = now - dt.timedelta(days=days)
         windows = used(session, (service_id,), since, now)[service_id]
         exceptions = list_problems(session, service_id=service_id)
+        counted = _counted(session, service, account, now)
     dates: dict[dt.date, tuple[int, int]] = {}
     for window in windows:
         if window.unit == "byte":
@@ -70,6 +105,37 @@ def usage_view(engine: Engine, service_id: str, days: int) -> UsageView:
         windows=windows,
         dates=dates,
         exceptions=exceptions,
+        counted=counted,
+    )
+
+
+def _counted(
+    session: Session, service: Service, account: Account, now: dt.datetime
+) -> PeriodUsage | None:
+    if not service.plan_code:
+        return None
+    plan = find_plan(session, service.plan_code)
+    if not plan.block_bytes and not plan.fair_use_bytes:
+        return None
+    period = period_holding(
+        local_date(now, account.time_zone), account.cycle_day, plan.period_months
+    )
+    windows = used(session, (service.service_id,), midnight(period.start, account.time_zone), now)[
+        service.service_id
+    ]
+    down, up = (
+        sum(w.quantity for w in windows if w.unit == "byte" and w.meter == meter)
+        for meter in ("down", "up")
+    )
+    return PeriodUsage(
+        plan_code=plan.code,
+        since=period.start,
+        until=period.until,
+        counted_bytes=counted_bytes(plan, down, up),
+        allowance_bytes=plan.allowance_bytes,
+        fair_use_bytes=plan.fair_use_bytes,
+        fair_use_tier=plan.fair_use_tier,
+        slowed=slowed_down(plan, down, up),
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.collect import Round
     from orchestrator.office import Office
     from orchestrator.usage import Counted
+    from orchestrator.usage_people import PeriodUsage
 
 SLOT_S = 300  # as long as a slot of the percentile
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -194,6 +195,8 @@ def show_(
     )
     if not view.dates:
         say("The ledger has no bytes of it there.")
+    if view.counted is not None:
+        _show_counted(view.counted)
     rates = [window for window in view.windows if window.unit == "bit_per_s"]
     for window in rates:
         show(_rate(window))
@@ -202,6 +205,17 @@ def show_(
     if view.exceptions:
         show()
         table(COLUMNS, [_row(one) for one in view.exceptions])
+
+
+def _show_counted(counted: PeriodUsage) -> None:
+    period = f"{counted.plan_code}, {counted.since} to {counted.until}"
+    of = f" of {size(counted.allowance_bytes)} included" if counted.allowance_bytes else ""
+    show(f"{period}: {size(counted.counted_bytes)} counted{of}")
+    if counted.slowed:
+        show(
+            f"beyond fair use of {size(counted.fair_use_bytes)}: the line may be slowed down to "
+            f"{counted.fair_use_tier}, which costs nothing"
+        )
 
 
 def size(bytes_: int) -> str:

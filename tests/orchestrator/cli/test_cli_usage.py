@@ -90,3 +90,22 @@ def test_a_person_decides_whose_usage_it_is(shell: Shell, store: Engine) -> None
         deeds = connection.execute(text("SELECT action FROM audit ORDER BY action")).scalars().all()
     assert owner == "svc-3"
     assert deeds == ["usage exception ack", "usage exception record"]
+
+
+def test_what_a_plan_counts_of_the_period_is_shown(shell: Shell, store: Engine) -> None:
+    """Its allowance, and where fair use is over, to what the line may be slowed down."""
+    with store.begin() as connection:
+        for what in ("allowance_bytes = 1000", "fair_use_bytes = 1", "fair_use_tier = 't100'"):
+            told = f"UPDATE plan_terms SET {what} WHERE plan_code = 'metered'"  # noqa: S608 - ours
+            connection.execute(text(told))
+    account(store, "ada@isp", 123_456_789)
+    shell.ok("usage", "radius")
+    shown = shell.ok("usage", "show", "svc-1", "--json").value()
+    found = shown["counted"]
+    mine = [one for one in shown["windows"] if one["since"][:10] >= found["since"]]
+    assert found["counted_bytes"] == sum(one["quantity"] for one in mine)
+    assert found["slowed"] == bool(mine)  # none where the month is younger than the usage
+    lines = shell.ok("usage", "show", "svc-1").out
+    assert "counted of 1.000 kB included" in lines
+    assert ("slowed down to t100" in lines) == bool(mine)
+    assert shell.ok("usage", "show", "svc-2", "--json").value()["counted"] is None
