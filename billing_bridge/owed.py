@@ -252,6 +252,7 @@ def _owed(line: PricedLine, thing: Thing, amount_minor: int, units: int) -> Bill
 
 
 def _recurring(service: FoldedService, line: PricedLine, account: Account) -> InvoiceLine:
+    ids = _event_ids(service.history, line.from_date, line.until_date, account.time_zone)
     return InvoiceLine(
         invoice_id="",
         line_no=0,
@@ -271,20 +272,8 @@ def _recurring(service: FoldedService, line: PricedLine, account: Account) -> In
         quantity=0,
         amount_minor=line.amount_minor,
         late=False,
-        event_ids=_named(service, line.from_date, line.until_date, account, (line,)),
+        event_ids=(*ids, line.override_id) if line.override_id else ids,
     )
-
-
-def _named(
-    service: FoldedService,
-    start: dt.date,
-    until: dt.date,
-    account: Account,
-    priced: Sequence[PricedLine],
-) -> tuple[str, ...]:
-    """Return the events that a line comes from, those last that override its price."""
-    ids = _event_ids(service.history, start, until, account.time_zone)
-    return (*ids, *dict.fromkeys(line.override_id for line in priced if line.override_id))
 
 
 def _event_ids(
@@ -308,6 +297,8 @@ def _correction(
 ) -> InvoiceLine:
     shown = now[0] if now else was[0]
     changed = _changed(was, now) or left.period
+    ids = _event_ids(service.history, changed.start, changed.until, account.time_zone)
+    prices = dict.fromkeys(line.override_id for line in now if line.override_id)
     return InvoiceLine(
         invoice_id="",
         line_no=0,
@@ -327,7 +318,7 @@ def _correction(
         quantity=0,
         amount_minor=left.amount_minor,
         late=False,
-        event_ids=_named(service, changed.start, changed.until, account, now),
+        event_ids=(*ids, *prices),
     )
 
 

@@ -49,7 +49,7 @@ class Rater:
     def __init__(self, plans: Mapping[str, Plan]) -> None:
         self._plans = plans
         # whole periods by their first mark, for each way in which one can be charged
-        self._whole: dict[tuple[str, Charge, str, str, int, str], dict[int, PricedLine]] = {}
+        self._whole: dict[tuple[str, Charge, str, str, int], dict[int, PricedLine]] = {}
 
     def service(
         self, service: FoldedService, account: Account, span: Period
@@ -104,8 +104,10 @@ class Rater:
     ) -> list[PricedLine]:
         start, until, entry = stretch
         zone_name = account.time_zone
-        terms = (plan.code, entry.charge, entry.price_version_id)
-        key = (*terms, zone_name, account.cycle_day, _override_id(entry))
+        price = entry.price_version_id
+        if entry.overrides:
+            price = f"{price} {_override_id(entry)}"
+        key = (plan.code, entry.charge, price, zone_name, account.cycle_day)
         whole = self._whole.setdefault(key, {})
         lines: list[PricedLine] = []
         for measure in measures:
@@ -144,22 +146,19 @@ def _stretches(history: Sequence[Charged], plan: Plan, zone_name: str) -> list[_
             marks.append((mark, entry))
     ends = [mark for mark, _ in marks[1:]]
     ends.append(_FOREVER)
-    return [
-        stretch
+    found = [
+        (mark, end, entry)
         for (mark, entry), end in zip(marks, ends, strict=True)
         if entry.plan_code == plan.code
-        for stretch in (
-            _at_prices(mark, end, entry, plan, zone_name)
-            if entry.overrides
-            else ((mark, end, entry),)
-        )
     ]
+    if any(entry.overrides for _, _, entry in found):
+        found = [part for stretch in found for part in _at_prices(stretch, plan, zone_name)]
+    return found
 
 
-def _at_prices(
-    start: int, end: int, entry: Charged, plan: Plan, zone_name: str
-) -> Iterator[_Stretch]:
+def _at_prices(stretch: _Stretch, plan: Plan, zone_name: str) -> Iterator[_Stretch]:
     """Yield a stretch cut where another price begins; each part has the override that counts."""
+    start, end, entry = stretch
 
     def mark(date: dt.date) -> int:
         by_day = plan.proration == "day"
