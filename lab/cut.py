@@ -27,7 +27,7 @@ from sqlalchemy import event
 from sqlmodel import Session
 
 from orchestrator import office
-from orchestrator.cli.app import main
+from orchestrator.cli.app import main, tree
 from orchestrator.leases import Leases
 from workflows import Crew
 from workflows.transports.cli_session import CliSession
@@ -197,6 +197,7 @@ def serve() -> None:
     """
     for module in LATE:
         importlib.import_module(module)
+    tree()
     for line in sys.stdin:
         request = json.loads(line)
         heard, told = os.pipe()

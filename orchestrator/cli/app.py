@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
@@ -98,12 +100,18 @@ def _have_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
+@cache
+def tree() -> Callable[..., Any]:
+    """Return the commands with all their options, which typer reads from the functions."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code. Errors are told on standard error, never raised."""
     debug, left = _take_debug(arguments)
     try:
         _refuse_broken_text(left)
-        app(args=left, prog_name="bandmaster")
+        tree()(args=left, prog_name="bandmaster")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:
