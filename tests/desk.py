@@ -19,6 +19,7 @@ from sqlalchemy import Engine, MetaData, select
 from lab.emulators.fleet import Fleet
 from lab.small_isp import SmallIsp
 from orchestrator.cli.app import run as run_command
+from tests.schema import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSING = {"lease", "alembic_version"}  # rows that come and go without meaning
@@ -147,6 +148,7 @@ def open_desk(
     for name, value in isp.secrets().items():
         patch.setenv(name, value)
     url = engine.url.render_as_string(hide_password=False)
+    migrate(engine)
     desk.good("init", "--database", url)
     settings = folder / "bandmaster.toml"
     waits = "settle_s = 0\ncoa_window_s = 0\nlease_wait_s = 2\n"

@@ -20,10 +20,10 @@ from lab.emulators.fleet import Fleet
 from lab.small_isp import SmallIsp
 from orchestrator.imports import import_files
 from orchestrator.keys import enroll_key
-from orchestrator.migrate import upgrade
 from orchestrator.office import open_office
 from orchestrator.settings import load
 from tests.orchestrator.rig import Rig
+from tests.schema import migrate
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60
@@ -178,7 +178,7 @@ def field(
     with _apart(folder, fleet_file) if apart else _here(isp) as fleet:
         office = open_office(load(place))
         with _upgrading:
-            upgrade(office.engine)
+            migrate(office.engine)
         rig = Rig(office=office, fleet=fleet, isp=isp)
         import_files(office, (inventory,), "tester")
         for device in rig.devices():

@@ -11,8 +11,10 @@ import pytest
 
 from lab.servers.postgres import Postgres
 from lab.small_isp import SmallIsp
+from orchestrator.database import make_engine
 from tests.conftest import StartFleet
 from tests.orchestrator.cli.cli_rig import Noc, Shell, StartNoc
+from tests.schema import migrate
 
 
 @pytest.fixture
@@ -86,9 +88,9 @@ def _settings(shell: Shell, database_url: str, request: pytest.FixtureRequest) -
     place = shell.folder / "bandmaster.toml"
     place.write_text(f'database_url = "{url}"\nsettle_s = 0\ncoa_window_s = 0\nlease_wait_s = 2\n')
     place.chmod(0o600)
-    shell.monkeypatch.setenv("BANDMASTER_DATABASE_URL", database_url)
-    shell.ok("db", "upgrade")
-    shell.monkeypatch.delenv("BANDMASTER_DATABASE_URL")
+    engine = make_engine(database_url)
+    migrate(engine)
+    engine.dispose()
 
 
 @pytest.fixture
