@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .protocol import Model, gone
-from .world import State
+from .world import State, doubted
 
 View = dict[str, tuple[str, ...]]  # by "db", "N", "X", "S"
 LIMIT = 400_000  # states at once; more than that means that too much is left open
@@ -119,7 +119,7 @@ def view(model: Model, state: State) -> View:
             _PLACES[store.net],
             _PLACES[store.rows] if "S" in model.parts else "",
             _PLACES[store.net] if closed else "",
-            store.excused,
+            doubted(store),
         ),
         "N": (_PLACES[n.running], _PLACES[n.saved], "OURS" if n.pending else "NONE"),
         "X": (running, x.saved() if running != "OTHER" else "", "NONE"),

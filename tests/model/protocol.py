@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .people import People
 from .surroundings import Surroundings
 from .world import (
     ALWAYS,
@@ -23,13 +24,15 @@ from .world import (
     Worker,
     flights,
     goal_of,
+    put,
 )
 
 Step = tuple[str, State]
 WORDS = ("OLD", "NEW")
+SESSIONS_OF = ("COMMITTED", "COMMIT", "REVERSED")  # an aborted change has raised none
 
 
-class Model:
+class Model(People):
     """One change between one armed and one plain device, a session, a store and its workers.
 
     A step's label starts with "~" where nobody who watches the workers can see it. Every other
@@ -69,10 +72,8 @@ class Model:
         yield from self.surroundings.steps(state)
         if state.workers[0].at == "":
             if state.store.state in OPEN:
-                yield "starts recovery", _put(state, 0, Worker(at="take over"))
-                left = self.surroundings.spend(state, "answer")
-                if left is not None and state.store.state == "COMMITTED" and state.store.excused:
-                    yield "starts a reversal", _put(left, 0, Worker(at="undo"))
+                yield "starts recovery", put(state, 0, Worker(at="take over"))
+            yield from self._people(state)
         else:
             yield from self._ends(state)
         for place, worker in enumerate(state.workers):
@@ -98,6 +99,8 @@ class Model:
             elif len(left.workers) == 1:
                 beside = (Worker(at="take over"), left.workers[0])
                 yield "is joined by a recovery", left._replace(workers=beside)
+        if not self.rules.answer_lease and len(state.workers) == 1:
+            yield from self._barges_in(state)
 
     # ---- one worker's program
 
@@ -117,7 +120,7 @@ class Model:
         to = worker.at[-1]
         on = "compare X" if to == "N" else "intend"
         if to not in self.parts:
-            yield "~has none", _put(state, place, worker._replace(at=on))
+            yield "~has none", put(state, place, worker._replace(at=on))
             return
         for seen in self._seen(state, place, to, startup=False):
             good = seen[0] == "OLD" and seen[2] == "NONE"
@@ -125,28 +128,28 @@ class Model:
                 after = worker._replace(at=on)
             else:
                 after = Worker(at="")
-            yield reading(to, seen), _put(self._read(state, seen), place, after)
+            yield reading(to, seen), put(self._read(state, seen), place, after)
 
     def _at_intend(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
         on = worker._replace(at="wave N")
         if not self.rules.coa_after:
             yield from self._sends(state, place, worker._replace(at="intend", s="coa 1"), "s")
         if self.rules.write_ahead:
-            yield "begins intent", _put(state, place, on._replace(tx=("intent",)))
+            yield "begins intent", put(state, place, on._replace(tx=("intent",)))
         else:
-            yield "~skips the intent", _put(state, place, on)
+            yield "~skips the intent", put(state, place, on)
 
     def _at_wave(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
         left = self.surroundings.spend(state, "stop")
         if left is not None and worker.ok:
-            yield "~a person asks to stop", _put(left, place, worker._replace(ok=False))
+            yield "~a person asks to stop", put(left, place, worker._replace(ok=False))
         if not worker.ok:
-            yield "~sends no more", _put(state, place, worker._replace(at="verify N"))
+            yield "~sends no more", put(state, place, worker._replace(at="verify N"))
             return
         to = worker.at[-1]
         if to not in self.parts:
             on = "wave X" if to == "N" else "verify N"
-            yield "~has none", _put(state, place, worker._replace(at=on))
+            yield "~has none", put(state, place, worker._replace(at=on))
             return
         slot = to.lower()
         yield from self._sends(state, place, _set(worker, slot, "prepare"), slot)
@@ -159,50 +162,42 @@ class Model:
         on = "verify X" if to == "N" else "decide"
         wanted = ("NEW", "-", "OURS" if to == "N" and self.rules.decide_first else "NONE")
         if not self.rules.verify or to not in self.parts:
-            yield "~does not look", _put(state, place, worker._replace(at=on))
+            yield "~does not look", put(state, place, worker._replace(at=on))
             return
         for seen in self._seen(state, place, to, startup=False):
             after = worker._replace(at=on, ok=worker.ok and seen == wanted)
-            yield reading(to, seen), _put(self._read(state, seen), place, after)
+            yield reading(to, seen), put(self._read(state, seen), place, after)
 
     def _at_decide(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
         if not worker.ok:
-            yield "~decides against it", _put(state, place, worker._replace(at="shut out"))
+            yield "~decides against it", put(state, place, worker._replace(at="shut out"))
             return
         left = self.surroundings.spend(state, "stop")
         if left is not None:
-            yield "~a person asks to stop", _put(left, place, worker._replace(at="shut out"))
+            yield "~a person asks to stop", put(left, place, worker._replace(at="shut out"))
         left = self.surroundings.spend(state, "extend")
         if left is not None:
             yield from self._sends(left, place, worker._replace(n="extend"), "n")
-        yield "begins commit", _put(state, place, worker._replace(tx=("commit",)))
+        yield "begins commit", put(state, place, worker._replace(tx=("commit",)))
 
     def _at_rows(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
-        yield "begins rows", _put(state, place, worker._replace(tx=("rows",), at="pass"))
+        yield "begins rows", put(state, place, worker._replace(tx=("rows",), at="pass"))
 
     def _at_shut(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
         if self.rules.abort_row:
-            yield "begins epoch", _put(state, place, worker._replace(tx=("epoch",), at="abort"))
+            yield "begins epoch", put(state, place, worker._replace(tx=("epoch",), at="abort"))
         else:
-            yield "~presumes abort", _put(state, place, worker._replace(at="pass", ok=False))
+            yield "~presumes abort", put(state, place, worker._replace(at="pass", ok=False))
 
     def _at_abort(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
         if state.store.verdict:
             after = worker._replace(at="pass", ok=False)
-            yield f"~finds {state.store.verdict}", _put(state, place, after)
+            yield f"~finds {state.store.verdict}", put(state, place, after)
         else:
-            yield "begins abort", _put(state, place, worker._replace(tx=("abort",), ok=False))
+            yield "begins abort", put(state, place, worker._replace(tx=("abort",), ok=False))
 
     def _at_take(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
-        yield "begins epoch", _put(state, place, worker._replace(tx=("epoch",), at="ask"))
-
-    def _at_undo(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
-        """A person's answer to an exception: take it back."""
-        yield "begins epoch", _put(state, place, worker._replace(tx=("epoch",), at="undone"))
-
-    def _at_undone(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
-        after = worker._replace(tx=("reverse",), at="pass", ok=False, was="COMMITTED")
-        yield "begins reversal", _put(state, place, after)
+        yield "begins epoch", put(state, place, worker._replace(tx=("epoch",), at="ask"))
 
     def _at_ask(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
         store = state.store
@@ -211,28 +206,35 @@ class Model:
             if not self.rules.post_only_decided and state.n.running:
                 yield (
                     "begins post",
-                    _put(state, place, worker._replace(tx=("post",), at="shut out")),
+                    put(state, place, worker._replace(tx=("post",), at="shut out")),
                 )
-            yield "~finds no decision", _put(state, place, worker._replace(at=on, ok=False))
+            yield "~finds no decision", put(state, place, worker._replace(at=on, ok=False))
             return
-        yield f"~finds {store.verdict}", _put(state, place, worker._replace(at="pass", ok=False))
+        yield f"~finds {store.verdict}", put(state, place, worker._replace(at="pass", ok=False))
 
     def _at_pass(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
         """The goal is read here, once; who has just verified knows what it will see."""
-        was = state.store.state
-        if was not in OPEN:
-            yield "~finds it closed", _put(state, place, Worker(at=""))
+        was, again = state.store.state, worker.at == "pass again"
+        if again and was == "CLOSED":
+            was = f"CLOSED {state.store.verdict}"
+        if was not in OPEN and not again:
+            yield "~finds it closed", put(state, place, Worker(at=""))
             return
+        if was not in OPEN:
+            state = state._replace(store=state.store._replace(asked=True))
         known = worker.ok and was == "COMMITTED"
         n, x = ("confirm", "save") if known else ("read", "read")
         if known and not self.rules.decide_first:
             n = "read"
         n, x = n if "N" in self.parts else "done", x if "X" in self.parts else "done"
+        accepted = state.store.accepted
+        n, x = "" if "N" in accepted else n, "" if "X" in accepted else x
         begun = worker._replace(at="look", was=was, n=n, x=x, s="", ok=False)
-        for closing in self._may_close(state, worker):
+        aborted = was in ("ABORTED", "INTENT")
+        for closing in self._may_close(state, worker) if aborted or not again else (False,):
             yield (
                 f"~begins a pass to {WORDS[goal_of(was)]}",
-                _put(state, place, begun._replace(closing=closing)),
+                put(state, place, begun._replace(closing=closing)),
             )
 
     def _may_close(self, state: State, worker: Worker) -> tuple[bool, ...]:
@@ -247,8 +249,13 @@ class Model:
             return (worker.closing,) if again else (False,)
         if store.applied == BEFORE_REVERSAL:
             return False, True
-        over = state.s.login in (-1, store.rows) and all(to != "S" for to, _ in state.late)
-        return (False, True) if over or not self.rules.settle else (False,)
+        if state.s.login not in (-1, store.rows) and self.rules.settle:
+            return (False,)
+        return (False,) if self._is_astray(state) else (False, True)
+
+    def _is_astray(self, state: State) -> bool:
+        """Whether a CoA may still arrive: by the clock, which only ever says so for too long."""
+        return self.rules.astray and any(to == "S" for to, _ in state.late)
 
     def _at_look(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
         for slot in ("n", "x"):
@@ -256,7 +263,7 @@ class Model:
                 yield from self._looks(state, place, worker, slot)
                 return
         on = "act" if {worker.n, worker.x} & set(TO_DO) else "over"
-        yield "~acts", _put(state, place, worker._replace(at=on))
+        yield "~acts", put(state, place, worker._replace(at=on))
 
     def _looks(self, state: State, place: int, worker: Worker, slot: str) -> Iterator[Step]:
         goal = goal_of(self._was(state, worker))
@@ -266,7 +273,7 @@ class Model:
             if last and step != "done":
                 step = "lost" if seen[0] == "UNREADABLE" else "refused"
             after = _set(worker, slot, step)
-            yield reading(slot.upper(), seen), _put(self._read(state, seen), place, after)
+            yield reading(slot.upper(), seen), put(self._read(state, seen), place, after)
 
     def _at_act(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
         slots = {"n": worker.n, "x": worker.x}
@@ -281,21 +288,21 @@ class Model:
             if not sent or sent == {slots[name]}:  # one verb goes to all its devices at once
                 yield from self._sends(state, place, worker, name)
         if not todo and not sent:
-            yield "~looks again", _put(state, place, worker._replace(at="look"))
+            yield "~looks again", put(state, place, worker._replace(at="look"))
 
     def _at_over(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
         slots = (worker.n, worker.x)
         if worker.was == "COMMITTED" and "refused" in slots:
             undo = worker._replace(tx=("reverse",), at="pass")
-            yield "begins reversal", _put(state, place, undo)
-        elif worker.was not in ("COMMITTED", "REVERSED") or not self._follows(slots):
-            yield "~leaves the session", _put(state, place, worker._replace(at="write"))
+            yield "begins reversal", put(state, place, undo)
+        elif worker.was.split()[-1] not in SESSIONS_OF or not self._follows(state, slots):
+            yield "~leaves the session", put(state, place, worker._replace(at="write"))
         else:
-            yield "~turns to the session", _put(state, place, worker._replace(at="live"))
+            yield "~turns to the session", put(state, place, worker._replace(at="live"))
 
-    def _follows(self, slots: tuple[str, str]) -> bool:
+    def _follows(self, state: State, slots: tuple[str, str]) -> bool:
         """A session is driven unless a device is away: the change then stays open anyway."""
-        if "S" not in self.parts:
+        if "S" not in self.parts or "S" in state.store.accepted:
             return False
         if self.rules.follow_up:
             return not set(slots) & set(PASSING)
@@ -307,15 +314,15 @@ class Model:
         left = self.surroundings.spend(state, "unread")
         if left is not None:
             after = worker._replace(at="write", s="lost")
-            yield "reads S UNREADABLE", _put(left, place, after)
+            yield "reads S UNREADABLE", put(left, place, after)
         seen = state.s.session
         label = f"reads S {'none' if seen < 0 else WORDS[seen]}"
         if seen in (-1, goal):
-            yield label, _put(state, place, worker._replace(at="write", s="done"))
+            yield label, put(state, place, worker._replace(at="write", s="done"))
         elif again:
-            yield label, _put(state, place, worker._replace(at="write", s="left"))
+            yield label, put(state, place, worker._replace(at="write", s="left"))
         else:
-            yield label, _put(state, place, worker._replace(at="coa", s=f"coa {goal}"))
+            yield label, put(state, place, worker._replace(at="coa", s=f"coa {goal}"))
 
     def _at_coa(self, state: State, place: int, worker: Worker) -> Iterator[Step]:
         yield from self._sends(state, place, worker, "s")
@@ -327,9 +334,12 @@ class Model:
         doubts = "".join(name for name, end in ends if end not in ("done", ""))
         clear = "".join(name for name, end in ends if end == "done")
         reached = "lost" not in (worker.n, worker.x, worker.s)
-        does = "" if not reached else "close" if worker.closing else "apply"
+        astray = self._is_astray(state)
+        does = "" if not reached else "close" if worker.closing and not astray else "apply"
+        if was.startswith("CLOSED"):
+            does, clear = "", clear.replace("S", "" if astray else "S")
         tx = ("write", was, does, doubts if self.rules.excuse else "", clear)
-        yield "begins write", _put(state, place, worker._replace(tx=tx, at="write"))
+        yield "begins write", put(state, place, worker._replace(tx=tx, at="write"))
 
     def _was(self, state: State, worker: Worker) -> str:
         return worker.was if self.rules.goal_once else state.store.state
@@ -360,7 +370,7 @@ class Model:
 
     def _sends(self, state: State, place: int, worker: Worker, slot: str) -> Iterator[Step]:
         verb = getattr(worker, slot)
-        after = _put(state, place, _set(worker, slot, verb + "!"))
+        after = put(state, place, _set(worker, slot, verb + "!"))
         yield f"sends {verb} to {slot.upper()}", after
 
     def _answers(
@@ -370,13 +380,13 @@ class Model:
         for after, verdict in self.surroundings.does(state, to, verb):
             label = f"{verb} to {to} {verdict}"
             for heard in self._heard(worker, to, verb, verdict):
-                yield label, _put(after, place, heard)
+                yield label, put(after, place, heard)
         left = self.surroundings.spend(state, "lose")
         if left is not None:
             verdict = "SILENCE" if to == "S" else "UNKNOWN"
             orphaned = left._replace(late=_with(left.late, (to, verb)))
             for heard in self._heard(worker, to, verb, verdict):
-                yield f"{verb} to {to} {verdict}", _put(orphaned, place, heard)
+                yield f"{verb} to {to} {verdict}", put(orphaned, place, heard)
 
     def _heard(self, worker: Worker, to: str, verb: str, verdict: str) -> tuple[Worker, ...]:
         """Return what the worker may make of an answer."""
@@ -415,11 +425,11 @@ class Model:
         waiting = worker._replace(tx=())
         after, ok = self.surroundings.lands(state, tx, stale=worker.stale)
         if ok:
-            yield f"{name} done", _put(after, place, self._decided(waiting, tx))
+            yield f"{name} done", put(after, place, self._decided(waiting, tx))
         else:
             lost = name == "commit" and not worker.stale  # the other verdict stands on the key
             on = waiting._replace(at="shut out", ok=False) if lost else Worker(at="")
-            yield f"{name} conflicts", _put(after, place, on)
+            yield f"{name} conflicts", put(after, place, on)
         left = self.surroundings.spend(state, "lose")
         if left is None:
             return
@@ -428,14 +438,14 @@ class Model:
         if name == "commit" or (name in ("epoch", "abort") and worker.at == "abort"):
             ends.append(waiting._replace(at="shut out", ok=False))
         for end in ends:
-            yield f"{name} fails", _put(orphaned, place, end)
+            yield f"{name} fails", put(orphaned, place, end)
 
     def _decided(self, worker: Worker, tx: Tx) -> Worker:
         if tx[0] == "commit":
             return worker._replace(at="pass" if self.rules.one_transaction else "rows")
         if tx[0] == "abort":
             return worker._replace(at="pass")
-        if tx[0] == "epoch":
+        if tx[0] in ("epoch", "accept"):
             return worker._replace(stale=False)
         return Worker(at="") if tx[0] == "write" else worker
 
@@ -483,13 +493,8 @@ def gone(state: State, place: int) -> State:
     late_tx = state.late_tx
     if worker.tx and worker.tx[0] != "epoch":
         late_tx = _with(late_tx, worker.tx)
-    return _put(state._replace(late=late, late_tx=late_tx), place, Worker(at=""))
+    return put(state._replace(late=late, late_tx=late_tx), place, Worker(at=""))
 
 
 def _with(things: tuple[Any, ...], more: Any) -> tuple[Any, ...]:
     return tuple(sorted({*things, more}))
-
-
-def _put(state: State, place: int, worker: Worker) -> State:
-    workers = state.workers
-    return state._replace(workers=(*workers[:place], worker, *workers[place + 1 :]))

@@ -12,6 +12,7 @@ from .conform import Event
 from .protocol import Model
 from .world import ALWAYS
 
+ANSWERS = ("answer", "accept", "retry")
 # which faults of the model an act of a scenario may show up as; any other act is not modelled
 FAULTS_OF: dict[str, tuple[str, ...]] = {
     "kill": (),
@@ -40,6 +41,7 @@ FAULTS_OF: dict[str, tuple[str, ...]] = {
     "interrupt": ("stop",),
     "recover": (),
     "recover elsewhere": (),
+    "answer": ANSWERS,
 }
 PARTS = {"junos": "N", "token": "N", "linux": "N", "smartax": "X"}
 PLACES_HELD = ("junos", "static", "token", "inverse", "deadman", "both", "mixed")
@@ -82,6 +84,8 @@ def model_of(scenario: Scenario) -> Model:
     faults = {name for act in scenario.acts for name in FAULTS_OF[act.what]}
     if scenario.watcher or scenario.elsewhere:
         faults |= {"takeover"}
+    if scenario.answer:  # to what is left at rest
+        faults |= {*ANSWERS}
     budget = dict.fromkeys(faults, ALWAYS)
     return Model(
         budget,

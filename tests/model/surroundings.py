@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from .world import ALWAYS, BEFORE_REVERSAL, FAULTS, OPEN, Rules, State, Store, Tx
+from .world import ALWAYS, BEFORE_REVERSAL, FAULTS, OPEN, Rules, State, Store, Tx, doubted
 
 Step = tuple[str, State]
 _PLACE = {name: place for place, name in enumerate(FAULTS)}
@@ -188,14 +188,28 @@ class Surroundings:
         """Return the state with the transaction durable, or unchanged and False."""
         if tx[0] == "epoch":
             return self._shut_out(state), True
+        if tx[0] == "accept":
+            return self._accepted(state, tx[1])
         store = self._stored(state.store, tx, stale=stale and self.rules.epoch)
         return (state, False) if store is None else (state._replace(store=store), True)
 
     def _shut_out(self, state: State) -> State:
         if not self.rules.epoch:
             return state
-        workers = tuple(worker._replace(stale=worker.tx != ("epoch",)) for worker in state.workers)
+        first = ("epoch", "accept")
+        workers = tuple(w._replace(stale="".join(w.tx[:1]) not in first) for w in state.workers)
         return state._replace(late_tx=(), workers=workers)
+
+    def _accepted(self, state: State, name: str) -> tuple[State, bool]:
+        """A person leaves a participant as it is, if the exception is still open."""
+        if name not in doubted(state.store):
+            return state, False
+        store = state.store._replace(accepted=_in_order(state.store.accepted + name))
+        if not self.rules.accept_alone and not doubted(store) and store.state in OPEN:
+            store = store._replace(
+                state="CLOSED REVERSED" if store.state == "REVERSED" else "CLOSED"
+            )
+        return self._shut_out(state)._replace(store=store), True
 
     def _stored(self, store: Store, tx: Tx, *, stale: bool) -> Store | None:
         kind, unique = tx[0], self.rules.unique
@@ -228,13 +242,17 @@ class Surroundings:
         moves = does == "close" or (does == "apply" and not store.applied)
         if moves and (stale or (self.rules.unique and store.state != was)):
             return None
-        excused = "".join(sorted((set(store.excused) - set(clear)) | set(doubts)))
+        excused = _in_order((set(store.excused) - set(clear)) | set(doubts))
         after = store._replace(excused=excused, applied=store.applied or int(does != ""))
         if does == "close":
             after = after._replace(
                 state="CLOSED REVERSED" if store.state == "REVERSED" else "CLOSED"
             )
         return after
+
+
+def _in_order(names: Iterable[str]) -> str:
+    return "".join(sorted(names))
 
 
 def _spoil(state: State, what: str) -> State:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.simulation import rules
 from tests.simulation.faults import Act, Scenario, draw
+from tests.simulation.judge import PERSON
 from tests.simulation.places import ORDERS
 from tests.simulation.trace import Step, quiet, tracing
 from workflows import Crew, Reply
@@ -51,6 +53,23 @@ def test_a_run_with_faults_is_one_of_the_model(play: Play, seed: int) -> None:
 def test_a_run_that_is_killed_is_one_of_the_model(play: Play, edge: int) -> None:
     verdict = _hold(play, quiet("both", "up", Act("device", edge, "kill")))
     assert verdict.illegal == -1, verdict.text()
+
+
+DISPUTED: dict[str, tuple[Act, ...]] = {
+    "refused CoA": tuple(Act("radius", at, "refused") for at in (1, 3, 5)),
+    "a person's edit": (Act("device", 40, "human edit", target=1),),
+    "device away": (Act("device", 36, "box away", 700.0, 1), Act("sql", 300, "answer")),
+}
+
+
+@pytest.mark.parametrize("answer", ["accept", "retry", "reverse"])
+@pytest.mark.parametrize("what", DISPUTED)
+def test_what_a_person_answers_is_one_of_the_model(play: Play, what: str, answer: str) -> None:
+    scenario = replace(quiet("both", "up", *DISPUTED[what]), answer=answer)
+    steps = play(scenario)
+    verdict = hold(model_of(scenario), events_of(steps))
+    assert verdict.illegal == -1, verdict.text()
+    assert any(step.actor.startswith(PERSON) for step in steps)
 
 
 # --- a program with a rule taken out

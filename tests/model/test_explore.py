@@ -25,6 +25,10 @@ BUDGETS: list[tuple[dict[str, int], dict[str, Any]]] = [
     ({"crash": 1, "human_commit": 1}, {"token": False}),
     ({"crash": 1, "stop": 1, "extend": 1}, {}),
     ({"edit": 1, "answer": 1, "session": 2, "lose": 1}, {}),
+    ({"unread": 1, "accept": 1, "retry": 1, "session": 1, "lose": 1}, {}),
+    ({"crash": 1, "edit": 1, "accept": 1, "retry": 1, "lose": 1}, {}),
+    ({"crash": 1, "refuse": 1, "retry": 2, "lose": 1}, {}),
+    ({"refuse": 1, "retry": 1, "session": 2, "lose": 2}, {}),
 ]
 
 
@@ -60,7 +64,10 @@ TAKEN: list[tuple[str, dict[str, int], dict[str, Any], str, int]] = [
     ("save", {}, {}, "P7", 42),
     ("settle", {"session": 2}, {}, "P9", 41),
     ("settle_again", {"session": 2, "edit": 1, "answer": 1, "lose": 0}, {}, "P9", 60),
+    ("astray", {"session": 1}, {}, "P10", 42),
     ("follow_up", {"edit": 1}, {}, "P9", 37),
+    ("accept_alone", {"unread": 1, "accept": 1, "lose": 0}, {}, "P9", 28),
+    ("answer_lease", {"edit": 1, "accept": 1, "lose": 0, "crash": 1}, {}, "P10", 62),
     ("excuse", {"dead": 1}, {}, "P1", 27),
 ]
 

@@ -33,9 +33,12 @@ class Rules:
     compare: bool = True  # W10: a section that is neither old nor new is never written over
     settle: bool = True  # W11: logins that read other rows end before the close
     settle_again: bool = True  # W11 after a reversal, too
+    astray: bool = True  # W11, too: a CoA that nobody answered is waited for before the close
     follow_up: bool = True  # a session is driven also where a device was left to a person
     excuse: bool = True  # what is not at its goal is named by an exception
     lease: bool = True  # W12, W13: one worker at a time
+    answer_lease: bool = True  # who carries out a person's answer is such a worker
+    accept_alone: bool = True  # what a person accepts is one participant: the others are driven
     synchronous: bool = True  # W14: a COMMIT that was answered is never lost
     post_only_decided: bool = True  # recovery never bills because of what a device shows
 
@@ -82,7 +85,9 @@ class Store(NamedTuple):
     net: int = 0
     rows: int = 0
     applied: int = 0  # 1 = since the last decision, BEFORE_REVERSAL = since the one before
-    excused: str = ""  # participants that an open exception names, in order
+    excused: str = ""  # participants that an exception names, in order
+    accepted: str = ""  # those of them that a person has left as they are
+    asked: bool = False  # a person has wanted the closed change driven again
     spoilt: str = ""  # what has happened that never may
 
 
@@ -119,7 +124,7 @@ class State(NamedTuple):
 
 FAULTS = (
     *("crash", "reload", "timer", "human_commit", "edit", "dead", "refuse", "unread"),
-    *("lose", "session", "stop", "extend", "takeover", "failover", "answer"),
+    *("lose", "session", "stop", "extend", "takeover", "failover", "answer", "accept", "retry"),
 )
 
 
@@ -130,7 +135,12 @@ def word(first: int, second: int) -> str:
 
 def goal_of(was: str) -> int:
     """Return which tier a change in this state is driven to."""
-    return int(was == "COMMITTED")
+    return int(was in ("COMMITTED", "CLOSED COMMIT"))
+
+
+def doubted(store: Store) -> str:
+    """Return the participants that a person is asked about."""
+    return "".join(name for name in store.excused if name not in store.accepted)
 
 
 def violation(state: State) -> str:
@@ -167,8 +177,9 @@ def _at_close(state: State) -> Iterator[tuple[bool, str]]:
 
 
 def _under_way(state: State) -> str:
-    for to, verb in (*state.late, *(m for w in state.workers for m in flights(w))):
-        if to != "S" or verb != f"coa {state.store.net}":
+    for to, _verb in (*state.late, *(m for w in state.workers for m in flights(w))):
+        given_up = to in state.store.accepted  # it was away: nothing could be called back
+        if not given_up and (not state.store.asked or to not in doubted(state.store)):
             return "P10 a request is still under way after the close"
     return ""
 
@@ -180,3 +191,9 @@ def flights(worker: Worker) -> tuple[Message, ...]:
         for to, slot in (("N", worker.n), ("X", worker.x), ("S", worker.s))
         if slot.endswith("!")
     )
+
+
+def put(state: State, place: int, worker: Worker) -> State:
+    """Return the state with this worker in its place."""
+    workers = state.workers
+    return state._replace(workers=(*workers[:place], worker, *workers[place + 1 :]))

@@ -21,6 +21,7 @@ from .sessions import WRITES
 from .world import Online, World, access_rates
 
 OURS_NOT = (HUMAN, "timer", "reload")
+LATE = "late "  # how a sender is called whose request arrives when he has given it up
 PERSON = "Z"  # processes in which a person answers exceptions
 RECOVERERS = "RPWX"  # processes that talk to devices for an open change only
 RATE_OF_TABLE = {index: kbps for kbps, index in TABLE_OF.items()}
@@ -238,9 +239,16 @@ class Judge:
         return woke_s > 0 and self.world.scheduler.now_s - woke_s < WAKES_S
 
     def _asked(self, who: str, participant: str) -> bool:
-        """Whether a person's answer is being carried out: that may be on a closed change."""
+        """Whether a person has to do with it: that may be on a closed change.
+
+        Their answer is being carried out, or what arrives late was on its way to a participant that
+        was away, and that they have accepted as it is since.
+        """
         query = "SELECT 1 FROM exception_item WHERE resolved_at IS NULL AND participant LIKE ?"
-        return who.startswith(PERSON) and bool(self._rows(query, participant))
+        if who.removeprefix(LATE).startswith(PERSON) and self._rows(query, participant):
+            return True
+        query = "SELECT 1 FROM exception_item WHERE resolution LIKE 'accepted%' AND participant = ?"
+        return who.startswith(LATE) and bool(self._rows(query, participant))
 
     def _service_of(self, box: Box, key: str) -> str:
         line = key.partition("/")[0]
