@@ -10,7 +10,7 @@ from inventory import Refused, WrongUse
 
 from .astray import doubt
 from .coordinator import devices_of
-from .database import database_now, reading, writing
+from .database import reading, writing
 from .decide import accept_as_is, reverse_changes
 from .exceptions import ACCEPTED, find_exception, list_open, resolve
 from .journal import bump_epoch, line, load_set, note, short
@@ -65,7 +65,7 @@ def _carry_out(office: Office, row: ExceptionRow, action: str, actor: str, reaso
             stored = find_exception(session, row.exception_id)
             _refuse_settled(stored)  # whoever held the leases before may have settled it
             bump_epoch(session, row.set_id)
-            doubt(session, row.set_id, database_now(session))
+            doubt(session, row.set_id)
             word = "accepted" if action == "accept" else action
             note(session, row.set_id, line(word, row.participant, by=actor, reason=reason))
             if action == "reverse":

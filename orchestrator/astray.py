@@ -110,9 +110,10 @@ class Outbox:
             session.connection().execute(_TAKEN_BACK, rows)
 
 
-def doubt(session: Session, set_id: str, now: dt.datetime) -> None:
+def doubt(session: Session, set_id: str) -> None:
     """Take it that whoever drove this set before has just sent something: it is not applied yet."""
-    session.connection().execute(_DOUBT, {"of_set": set_id, "now": now})
+    where = {"of_set": set_id, "now": database_now(session)}
+    session.connection().execute(_DOUBT, where)
 
 
 def _sent(session: Session, set_id: str) -> dict[str, dt.datetime]:

@@ -124,7 +124,7 @@ def _drive_once(office: Office, set_id: str) -> float:
         crew.distrust(frozenset(devices))
         with writing(office.engine) as session:
             bump_epoch(session, set_id)
-            doubt(session, set_id, database_now(session))
+            doubt(session, set_id)
         with reading(office.engine) as session:
             verdict = find_verdict(session, set_id)
             _, left_s = _settle_left(office, session, set_id)
