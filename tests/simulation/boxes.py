@@ -101,6 +101,7 @@ class Box:
     pending: Pending | None = None
     holder: Login | str | None = None  # of the exclusive lock; a text names a person
     logins: list[Login] = field(default_factory=list)
+    under_way: int = 0  # requests that arrive after their senders have given up
     away_until_s: float = 0.0
     refuses_until_s: float = 0.0  # every write, with words
     log: str = "initial"  # of the newest commit

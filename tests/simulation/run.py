@@ -368,27 +368,29 @@ class _Play:
         if self.peace:
             return
         if self.deferred and kind in ("sql", "commit"):
-            due, self.deferred = self.deferred, []
+            due = [act for act in self.deferred if not self._waits(act, kind)]
+            self.deferred = [act for act in self.deferred if act not in due]
             for act in due:
                 self._do(act, what)
         for key in ((kind, count), ("any", number)):
             for act in self.acts.get(key, ()):
-                if self._fits(act, kind):
+                if self._waits(act, kind):
                     self.deferred.append(act)
                 else:
                     self._do(act, what)
 
-    def _fits(self, act: Act, kind: str) -> bool:
+    def _waits(self, act: Act, kind: str) -> bool:
         """Whether an act has to wait for an edge outside of what nobody claims to survive.
 
         A worker that is stopped between its last look at its lease and a datagram, and a person
-        who edits between compare and write on a box without a lock (W10).
+        who edits between compare and write on a box without a lock (W10), which is also while a
+        line is on its way to it.
         """
         if act.what == "stop":
             return kind == "radius"
-        return (
-            act.what.startswith("human edit") and kind == "device" and not self._box(act).confirms
-        )
+        if not act.what.startswith("human edit") or self._box(act).confirms:
+            return False
+        return kind == "device" or self._box(act).under_way > 0
 
     def _service_id(self, place: int) -> str:
         return self.world.place.ids()[place]

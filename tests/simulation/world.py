@@ -127,9 +127,11 @@ class World:
     def later(self, box: Box, login: Login, what: str, act: Callable[[], object]) -> None:
         """A request arrives after its sender has given up; its session lives until then."""
         login.lingers = True
+        box.under_way += 1
         sender = self.scheduler.me().process.name
 
         def arrive() -> None:
+            box.under_way -= 1
             if login.gone:
                 return
             self.scheduler.tell(box.name, f"executes {what} late")
