@@ -53,7 +53,10 @@ LONG = (
     "model/test_conformance.py",
     "simulation/test_simulation.py",
     "security/test_s01_injection.py",
+    "security/test_s10_radius.py",
     "security/test_s19_hostile_output.py",
+    "security/test_s20_files.py",
+    "workflows/test_transport_netmiko.py",
 )
 
 
