@@ -22,6 +22,7 @@ from .owed import Biller, WasBilled
 from .proration import Period, midnight, period_holding
 from .stored import events_by_service
 from .usage import UsedWindow, used
+from .usage_known import as_known
 
 _DAY = dt.timedelta(days=1)
 _CHUNK = 500
@@ -127,7 +128,11 @@ class Drafter:
             past=past,
             starts=starts,
             before=billed_since(session, {name: starts[name] for name in past}),
-            windows=self._windows(session, accounts, closes, starts, service_ids, folded),
+            windows=as_known(
+                session.connection(),
+                self._windows(session, accounts, closes, starts, service_ids, folded),
+                known_seq,
+            ),
             money=open_money(session, {a.account_id: a for a in accounts}, known_seq),
         )
 

@@ -22,7 +22,7 @@ from inventory import Refused
 from orchestrator import invoicing
 from orchestrator.bills import Bills
 from orchestrator.database import database_now, reading, writing
-from orchestrator.invoicing import draft_run, void_invoice
+from orchestrator.invoicing import draft_run, finalise, void_invoice
 from tests.orchestrator.billing_world import BILLS, World, make_world, quiet, said, sold
 
 
@@ -372,3 +372,37 @@ def test_who_was_left_out_before_a_run_was_killed_is_told_when_it_goes_on(
     found = draft_run(world.engine, BILLS, "isp", april, "test", quiet)
     assert [name for name, _ in found.left_out] == ["A-1"]
     assert (found.run.state, found.run.drafts) == ("drafted", 1)
+
+
+def test_usage_counted_while_a_run_lay_killed_waits_for_the_next_bill(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: a run that goes on says what it would have said. Method: a correction and a new day."""
+    monkeypatch.setattr(invoicing, "BATCH", 1)
+    gb = 1_000_000_000
+    world.sell(sold("metered", 2999, allowance_bytes=10 * gb, block_bytes=gb, block_minor=100))
+    world.account("A-0")
+    world.starts("svc-0", "f100", "2025-03-01T00:00", "A-0")
+    world.starts("svc-1", "metered", "2025-03-01T00:00")
+    world.uses("svc-1", "down", "2025-03-05", 8 * gb)
+    world.uses("svc-1", "down", "2025-03-06", 5 * gb)
+
+    def death(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    april = dt.date(2025, 4, 1)
+    with pytest.raises(KeyboardInterrupt):
+        draft_run(world.engine, BILLS, "isp", april, "test", death)
+    world.uses("svc-1", "down", "2025-03-06", 9 * gb)
+    world.uses("svc-1", "down", "2025-03-07", 4 * gb)
+    found = draft_run(world.engine, BILLS, "isp", april, "test", quiet).run
+    assert (found.state, found.drafts) == ("drafted", 2)
+    used_now = [line for _, lines in world.billed() for line in lines if line.kind == "usage"]
+    assert [(line.quantity, line.amount_minor) for line in used_now] == [(13 * gb, 300)]
+    finalise(world.engine, BILLS, found.run_id, "test", quiet, early=True)
+    world.run("2025-05-01")
+    late = [line for _, lines in world.billed() for line in lines if line.kind == "usage"]
+    assert sorted((line.quantity, line.amount_minor) for line in late) == [
+        (8 * gb, 800),
+        (13 * gb, 300),
+    ]
