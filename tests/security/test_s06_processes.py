@@ -146,7 +146,10 @@ def test_the_ledger_s_helpers_are_given_no_secret(monkeypatch: pytest.MonkeyPatc
     for name in ("BM_DEVICE_PASSWORD", "PGPASSWORD", "BANDMASTER_DATABASE_URL", "ANYTHING"):
         monkeypatch.setenv(name, DEVICE)
     with beside._start() as helper:
-        environ = _read(Path(f"/proc/{helper.pid}/environ"))
+        place = Path(f"/proc/{helper.pid}/environ")
+        until = time.monotonic() + 30
+        while not (environ := _read(place)) and time.monotonic() < until:
+            time.sleep(0.01)  # between its start and its first instruction there is none yet
         arguments = _read(Path(f"/proc/{helper.pid}/cmdline"))
         helper.kill()
     assert "PYTHONPATH=" in environ
