@@ -112,15 +112,21 @@ def _by_service() -> Mapping[str, Select[Any]]:
 
 _BY_SERVICE = _by_service()
 _EVER = (1 << 63) - 1
-_PRICES = stored_rows().where(
-    text("type = 'price.overridden'"),  # spelt out: a parameter hides the index from SQLite
-    one_of(EVENTS.c.service_id, "names"),
-    EVENTS.c.seq <= bindparam("upto"),
+# in no order, and seq as a sum: either would make SQLite walk the chain instead of a short index
+_UPTO = EVENTS.c.seq + 0 <= bindparam("upto")
+_PRICES = (
+    stored_rows()
+    .order_by(None)
+    .where(
+        text("type = 'price.overridden'"),  # spelt out: a parameter hides the index from SQLite
+        one_of(EVENTS.c.service_id, "names"),
+        _UPTO,
+    )
 )
-_TAKEN_BACK = stored_rows().where(
-    text("reverses_event_id <> ''"),
-    one_of(EVENTS.c.reverses_event_id, "names"),
-    EVENTS.c.seq <= bindparam("upto"),
+_TAKEN_BACK = (
+    stored_rows()
+    .order_by(None)
+    .where(text("reverses_event_id <> ''"), one_of(EVENTS.c.reverses_event_id, "names"), _UPTO)
 )
 
 
