@@ -11,7 +11,7 @@ from . import desk
 from .options import JsonFlag, command
 from .output import Painted, clean, data, paint, say, table
 from .progress import Progress
-from .trouble import is_stop
+from .trouble import stopped_with
 
 if TYPE_CHECKING:
     from orchestrator.recover import Recovered
@@ -61,16 +61,12 @@ def recover(
 
             raise WrongUse("--after-restore", "stands alone", "Run recover again afterwards.")
         _after_restore(json=json)
-    with desk.office(Progress(), notices=False) as office:
-        try:
-            if watch:
-                run_always(office)
-            found = run(office, wait_settle=wait)
-        except BaseException as error:
-            if not is_stop(error):
-                raise
-            say("Stopped. What is not settled yet stays as it is: run bandmaster recover again.")
-            raise typer.Exit(0 if watch else EXIT_UNDECIDED) from None
+    words = "Stopped. What is not settled yet stays as it is: run bandmaster recover again."
+    code = 0 if watch else EXIT_UNDECIDED
+    with stopped_with(code, words), desk.office(Progress(), notices=False) as office:
+        if watch:
+            run_always(office)
+        found = run(office, wait_settle=wait)
     if json:
         data({**_value(found), "exit_code": _exit_code(found)})
     else:

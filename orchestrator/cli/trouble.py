@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import typer
 
 from . import desk
 from .output import clean, paint, say
@@ -49,6 +54,19 @@ def is_stop(error: BaseException) -> bool:
     while behind is not None and not isinstance(behind, KeyboardInterrupt):
         behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
     return behind is not None
+
+
+@contextmanager
+def stopped_with(code: int, words: str) -> Iterator[None]:
+    """Let Ctrl-C, and a service manager's SIGTERM, end the block with an exit code and words."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except BaseException as error:
+        if not is_stop(error):
+            raise
+        say(words)
+        raise typer.Exit(code) from None
 
 
 def tell(error: Exception, *, debug: bool) -> int:

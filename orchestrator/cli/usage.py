@@ -10,7 +10,7 @@ import typer
 from . import desk
 from .options import JsonFlag, Reason, command, new_group
 from .output import Painted, clean, data, say, show, table, utc
-from .trouble import is_stop
+from .trouble import stopped_with
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -80,20 +80,18 @@ def collect(
         with desk.office() as office:
             done = _round(office, json=json)
         raise typer.Exit(int(bool(done.unread)))
-    import signal
     import time
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a service manager sends
-    try:
-        with desk.office() as office:
-            while True:
+    from inventory import BandmasterError
+
+    words = "Stopped. What was read is kept, and is counted by the next round."
+    with stopped_with(0, words), desk.office() as office:
+        while True:
+            try:
                 _round(office, json=json)
-                office.clock.sleep(SLOT_S - time.time() % SLOT_S)
-    except BaseException as error:
-        if not is_stop(error):
-            raise
-        say("Stopped. What was read is kept, and is counted by the next round.")
-        raise typer.Exit(0) from None
+            except BandmasterError as problem:  # a store that is away comes back
+                say(clean(str(problem)))
+            office.clock.sleep(SLOT_S - time.time() % SLOT_S)
 
 
 def _round(office: Office, *, json: bool) -> Round:

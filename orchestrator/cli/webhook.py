@@ -9,6 +9,7 @@ import typer
 from . import desk
 from .options import JsonFlag, Yes, command, new_group
 from .output import Painted, clean, data, paint, say, show, table
+from .trouble import stopped_with
 
 if TYPE_CHECKING:
     from billing_bridge import DeliveryRow, HookState
@@ -145,14 +146,11 @@ def run(watch: Watch = False, json: JsonFlag = False) -> None:
 
     from .progress import Progress
 
-    with desk.office(Progress()) as office:
-        try:
-            if watch:
-                act_always(office)
-            found = act(office)
-        except KeyboardInterrupt:
-            say("Stopped. What was not taken is sent again by the next run.")
-            raise typer.Exit(0 if watch else EXIT_WAITING) from None
+    words = "Stopped. What was not taken is sent again by the next run."
+    with stopped_with(0 if watch else EXIT_WAITING, words), desk.office(Progress()) as office:
+        if watch:
+            act_always(office)
+        found = act(office)
     if json:
         data(found)
     else:

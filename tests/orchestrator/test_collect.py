@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,41 +121,65 @@ def test_two_collectors_keep_one_sample_of_a_slot(office: Office) -> None:
     assert {tuple(row) for row in found} == {(3, 3)}
 
 
-def test_a_watch_goes_on_until_it_is_stopped_and_leaves_nothing_half_written(
-    office: Office, tmp_path: Path
-) -> None:
-    """Goal: Ctrl-C and SIGTERM end it with 0, between two rounds. Method: stopped after one."""
-    place = tmp_path / "bandmaster.toml"
+@contextmanager
+def watching(office: Office, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """`usage collect --watch` as a process of its own, gone at the end."""
+    place = folder / "bandmaster.toml"
     url = office.engine.url.render_as_string(hide_password=False)
     place.touch(mode=0o600)
     place.write_text(f'database_url = "{url}"\nsnmp_timeout_s = 10\n', encoding="utf-8")
     with office.engine.begin() as connection:
-        connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
+        connection.execute(text("CREATE TABLE IF NOT EXISTS alembic_version (version_num TEXT)"))
+        connection.execute(text("DELETE FROM alembic_version"))
         connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "orchestrator.cli", "usage", "collect", "--watch"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def stops(process: subprocess.Popen[str], number: int) -> None:
+    """It ends with 0, and says so once."""
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.count("Stopped.")) == (0, 1), said
+
+
+def test_a_watch_goes_on_until_it_is_stopped_and_leaves_nothing_half_written(
+    office: Office, tmp_path: Path
+) -> None:
+    """Goal: Ctrl-C and SIGTERM end it with 0, between two rounds. Method: stopped after one."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "orchestrator.cli", "usage", "collect", "--watch"],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
+        with watching(office, tmp_path) as process:
             assert process.stdout is not None
             assert "3 interfaces of 1 devices" in process.stdout.readline()
             assert process.stdout.readline()  # what came into the ledger: the round is over
-            process.send_signal(number)
-            _, said = process.communicate(timeout=60)
-        finally:
-            process.kill()
-            process.wait()
-        assert (process.returncode, said.count("Stopped.")) == (0, 1), said
+            stops(process, number)
     with office.engine.connect() as connection:
         kept = connection.execute(text("SELECT count(*) FROM usage_sample")).scalar_one()
         assert kept in (3, 6)  # a slot may have ended between both
     with reading(office.engine) as session:
         assert usage_check(session) == ()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_watch_outlives_a_store_that_is_away(office: Office, tmp_path: Path) -> None:
+    """Goal: nobody has to start it again. Method: somebody holds its table for a round."""
+    with office.engine.begin() as connection:
+        connection.execute(text("LOCK TABLE usage_sample IN ACCESS EXCLUSIVE MODE"))
+        with watching(office, tmp_path) as process:
+            assert process.stderr is not None
+            assert "database: canceling statement due to" in process.stderr.readline()
+            stops(process, signal.SIGTERM)
 
 
 def test_what_cannot_be_read_is_named(office: Office, agents: SnmpAgents) -> None:
