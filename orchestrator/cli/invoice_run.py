@@ -114,8 +114,10 @@ def finalise(
         if held:
             say(f"{found.held_lines} lines are held; {found.drafts_left} bills stay drafts.")
             say("Why: bandmaster billing findings list")
-            again = "bandmaster invoice finalise RUN --override FINDING --reason TEXT"
-            say(f"Mend it, and the next bill has them; or bill them all the same: {again}")
+            say("Mend it, or let it hold nothing: bandmaster billing override ID --reason TEXT")
+            say("What an issued bill left out comes with the next one.")
+        if found.drafts_left:
+            say(f"Then issue the drafts that are left: bandmaster invoice finalise r-{run_id}")
     raise typer.Exit(WITH_REFUSALS if held else 0)
 
 
