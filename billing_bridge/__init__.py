@@ -17,7 +17,6 @@ from .credit_rows import CreditRow
 from .credits import (
     CreditAsked,
     CreditKind,
-    PriceTerms,
     approve_credit,
     ask_credit,
     ask_reversal,
@@ -41,7 +40,16 @@ from .event import (
     check_transition,
 )
 from .export import export_lines, position_of
-from .fold import FoldedService, Override, Step, acts, fold_service, fold_without, with_step
+from .fold import (
+    FoldedService,
+    Override,
+    PriceTerms,
+    Step,
+    acts,
+    fold_service,
+    fold_without,
+    with_step,
+)
 from .gate import Blocker, Tally, blockers, keep_findings
 from .gate_acts import (
     Decision,

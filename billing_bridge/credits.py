@@ -15,7 +15,7 @@ from inventory import KeyConflict, Refused, UnknownName, WrongUse, money_text, n
 
 from .credit_rows import CreditRow, PriceOverrideRow
 from .event import NewEvent
-from .fold import fold_service
+from .fold import PriceTerms, fold_service
 from .ledger import append, find_by_services
 
 SOURCE = "bandmaster"
@@ -25,16 +25,6 @@ _LONGEST_REASON = 1000
 _CHUNK = 1000
 _SEE = "See: bandmaster credit list"
 CreditKind = Literal["credit", "charge", "price", "reversal"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceTerms:
-    """What a whole period of a plan is to cost on local dates in [since, until); None = no end."""
-
-    plan_code: str
-    price_minor: int
-    since: dt.date
-    until: dt.date | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

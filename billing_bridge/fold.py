@@ -30,14 +30,20 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Override:
-    """On local dates in [since, until) a plan's whole period costs the service this; None = on."""
+class PriceTerms:
+    """What a whole period of a plan is to cost on local dates in [since, until); None = no end."""
 
-    event_id: str
     plan_code: str
     price_minor: int
     since: dt.date
     until: dt.date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override(PriceTerms):
+    """Such terms as the ledger holds them for a service."""
+
+    event_id: str
 
     def on(self, date: dt.date) -> bool:
         """Whether it is in force on a local date."""

@@ -72,22 +72,17 @@ def priced_otherwise(
         .where(_L.kind.in_(("recurring", "correction")))
         .order_by(_L.service_id, _L.line_no)
     )
-    return tuple(
-        _otherwise(row, event, ends)
-        for row in session.execute(query, {"names": names})
-        for event in (prices[name] for name in json.loads(row.event_ids) if name in prices)
-        if row.full_amount_minor == event.payload["price_minor"]
-        for ends in _over(row, event, living)
-    )
-
-
-def _over(row: Any, event: LedgerEvent, living: Collection[str]) -> Iterable[dt.date | None]:
-    """Yield when the price of a line was over before the line is, None = taken back; or nothing."""
-    ends = event.payload.get("until")
-    if event.event_id not in living:
-        yield None
-    elif ends and row.until_date > dt.date.fromisoformat(ends):
-        yield dt.date.fromisoformat(ends)
+    found = []
+    for row in session.execute(query, {"names": names}):
+        for event in (prices[name] for name in json.loads(row.event_ids) if name in prices):
+            used = row.full_amount_minor == event.payload["price_minor"]
+            if used and event.event_id not in living:
+                found.append(_otherwise(row, event, None))
+            elif used and "until" in event.payload:
+                ends = dt.date.fromisoformat(event.payload["until"])
+                if row.until_date > ends:
+                    found.append(_otherwise(row, event, ends))
+    return tuple(found)
 
 
 def _otherwise(row: Any, event: LedgerEvent, ends: dt.date | None) -> PricedOtherwise:

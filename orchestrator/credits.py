@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlmodel import Session
 
@@ -225,13 +225,7 @@ def _worth(
 ) -> int:
     told = find_by_services(session, (service.service_id,))[service.service_id]
     folded = fold_service(service.service_id, told)
-    given = Override(
-        event_id=order.idempotency_key,
-        plan_code=terms.plan_code,
-        price_minor=terms.price_minor,
-        since=terms.since,
-        until=terms.until,
-    )
+    given = Override(event_id=order.idempotency_key, **asdict(terms))
     worth = override_worth(folded, plans, account, given)
     if not worth:
         raise Refused(service.service_id, f"costs {order.price} on these dates already")
