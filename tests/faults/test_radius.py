@@ -7,17 +7,26 @@ from dataclasses import replace
 import pytest
 
 from inventory import OpenChange
-from lab.small_isp import TIERS
 from orchestrator.answers import answer_exception
 from orchestrator.recover import recover
 from tests.faults.moments import consistent, lines_to, neighbour_is_untouched
-from tests.orchestrator.moments import BNG, NEW, OLD, ONE, disputed, is_done, upgrade, when
+from tests.orchestrator.moments import (
+    BNG,
+    NEW,
+    OLD,
+    ONE,
+    SPEED,
+    disputed,
+    is_done,
+    log_in_again,
+    upgrade,
+    when,
+)
 from tests.orchestrator.rig import Rig, truth
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 COA, DISCONNECT = "CoA-Request", "Disconnect-Request"
-RATE_OF = {plan: TIERS[plan][:2] for plan in (OLD, NEW)}
 
 
 def requests(rig: Rig, verb: str = COA) -> list[str]:
@@ -31,7 +40,7 @@ def disputed_session(rig: Rig, words: str) -> None:
     assert (row.service_id, row.participant[:8], row.cause) == (ONE, "session:", "session")
     assert words in row.seen
     assert row.at_stake_minor == 2000
-    assert truth(rig, ONE).session == RATE_OF[OLD]
+    assert truth(rig, ONE).session == SPEED[OLD]
     consistent(rig)
     neighbour_is_untouched(rig)
     with pytest.raises(OpenChange):
@@ -92,7 +101,7 @@ def test_radius_late_effect(isp: Rig) -> None:
     assert upgrade(isp)[1].exit_code() == 4
     disputed_session(isp, "no answer")
     isp.fleet.control(BNG, "advance", seconds=900)
-    assert truth(isp, ONE).session == RATE_OF[NEW]
+    assert truth(isp, ONE).session == SPEED[NEW]
     answered(isp)
 
 
@@ -188,41 +197,28 @@ def test_wrong_secret_of_ours(isp: Rig, monkeypatch: pytest.MonkeyPatch) -> None
 # --- login racing the decision -------------------------------------------------------------------
 
 
-def come_online(rig: Rig, plan: str) -> None:
-    """The subscriber's router dials in, with what RADIUS had told it: the rate of that plan."""
-    down, up = RATE_OF[plan]
-    rig.fleet.control(BNG, "session_close", acct_session_id="8a1001")
-    rig.fleet.control(
-        BNG,
-        "session_open",
-        user="user1001@isp",
-        acct_session_id="again",
-        service=f"bandmaster({down}k,{up}k)",
-    )
-
-
 def test_login_racing_the_decision_is_seen_at_once(isp: Rig) -> None:
     """Access-Accept before the decision, session after it: the CoA finds it and corrects it."""
-    when(isp, "decision", "committed", lambda: come_online(isp, OLD))
+    when(isp, "decision", "committed", lambda: log_in_again(isp, OLD))
     assert upgrade(isp)[0] == "done"
     is_done(isp)
 
 
 def test_login_racing_the_decision_is_swept_up(isp: Rig) -> None:
     """W11: it comes up after the CoA, still with the old rows: the closing pass corrects it."""
-    when(isp, "session", "", lambda: come_online(isp, OLD))
+    when(isp, "session", "", lambda: log_in_again(isp, OLD))
     assert upgrade(isp)[0] == "done"
-    assert truth(isp, ONE).session == RATE_OF[OLD]
+    assert truth(isp, ONE).session == SPEED[OLD]
     assert recover(isp.office).outcome.exit_code() == 0
-    assert truth(isp, ONE).session == RATE_OF[NEW]
+    assert truth(isp, ONE).session == SPEED[NEW]
     is_done(isp)
 
 
 def test_login_racing_an_abort_keeps_the_old_rate(isp: Rig) -> None:
     """P9: nobody ever gets the new rate before the decision, and no CoA is sent on an abort."""
     isp.fleet.control(BNG, "knob", name="not_programmed", value=True)
-    when(isp, BNG, "prepared", lambda: come_online(isp, OLD))
+    when(isp, BNG, "prepared", lambda: log_in_again(isp, OLD))
     assert upgrade(isp)[0] == "aborted"
     assert requests(isp) == []
-    assert truth(isp, ONE).session == RATE_OF[OLD]
+    assert truth(isp, ONE).session == SPEED[OLD]
     assert truth(isp, ONE).group == f"{OLD}@juniper_junos"

@@ -12,14 +12,32 @@ import pytest
 from sqlalchemy import Engine
 
 from lab.small_isp import SmallIsp
+from orchestrator.office import Office, open_office
+from orchestrator.settings import load
 from tests.conftest import StartFleet
+from tests.desk import Desk
 from tests.orchestrator.field import Field, field
 from tests.orchestrator.moments import Hasty
+from tests.orchestrator.money_desk import money_desk
 from tests.orchestrator.rig import Rig, make_rig
 from workflows.transports import cli_session, napalm
 
 StartRig = Callable[..., Rig]
 StartField = Callable[..., Field]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, empty_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Accounts and a service of 29.99 a month on both databases, no device."""
+    return money_desk(tmp_path, empty_engine, monkeypatch)
+
+
+@pytest.fixture
+def office(desk: Desk) -> Iterator[Office]:
+    """The office behind the desk, for other people: who asks is given to each act."""
+    found = open_office(load(desk.folder / "bandmaster.toml"))
+    yield found
+    found.engine.dispose()
 
 
 @pytest.fixture

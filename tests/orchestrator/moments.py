@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from lab.small_isp import TIERS
 from orchestrator.clock import HostClock
 from orchestrator.database import reading
 from orchestrator.exceptions import list_open
@@ -15,6 +16,7 @@ from tests.orchestrator.rig import Rig, at_tier, truth
 
 ONE = "svc-1001"
 OLD, NEW = "fiber-100", "fiber-500"
+SPEED = {plan: TIERS[plan][:2] for plan in (OLD, NEW)}  # down and up, kbit/s
 OLT, BNG = "olt-fra-1", "bng-fra-1"
 ARM, PLAIN, LINE = "commit-configuration confirmed", "commit-configuration plain", "service-port*"
 
@@ -44,6 +46,19 @@ def upgrade(rig: Rig) -> tuple[str, Outcome]:
     outcome = rig.tier(ONE, NEW)
     (item,) = outcome.items
     return item.ending, outcome
+
+
+def log_in_again(rig: Rig, plan: str = OLD) -> None:
+    """The subscriber's router dials in with what RADIUS had told it: the rate of that plan."""
+    down, up = SPEED[plan]
+    rig.fleet.control(BNG, "session_close", acct_session_id="8a1001")
+    rig.fleet.control(
+        BNG,
+        "session_open",
+        user="user1001@isp",
+        acct_session_id="again",
+        service=f"bandmaster({down}k,{up}k)",
+    )
 
 
 def is_done(rig: Rig) -> None:

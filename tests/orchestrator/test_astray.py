@@ -24,10 +24,12 @@ from tests.orchestrator.moments import (
     NEW,
     OLD,
     ONE,
+    SPEED,
     Hasty,
     disputed,
     is_as_before,
     is_done,
+    log_in_again,
     nothing_left,
     upgrade,
 )
@@ -35,7 +37,6 @@ from tests.orchestrator.rig import Rig, truth
 from workflows import CoaReply
 
 COA = "CoA-Request"
-SPEED = {OLD: (100_000, 20_000), NEW: (500_000, 100_000)}
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -132,23 +133,10 @@ def test_a_crash_with_a_request_on_its_way_is_remembered(isp: Rig) -> None:
     is_done(isp)
 
 
-def _log_in_again(isp: Rig) -> None:
-    """The subscriber's router dials in with what it was told before the decision."""
-    down, up = SPEED[OLD]
-    isp.fleet.control(BNG, "session_close", acct_session_id="8a1001")
-    isp.fleet.control(
-        BNG,
-        "session_open",
-        user="user1001@isp",
-        acct_session_id="again",
-        service=f"bandmaster({down}k,{up}k)",
-    )
-
-
 def test_a_crash_of_the_sweep_is_remembered(isp: Rig) -> None:
     """W1: what is sent once a change is applied stands in the store before it goes out."""
     assert upgrade(isp)[0] == "done"
-    _log_in_again(isp)
+    log_in_again(isp)
     coa = isp.office.coa
 
     def crash(*_given: object) -> CoaReply:
@@ -170,7 +158,7 @@ def test_nothing_is_sent_that_cannot_be_written_down(
     isp: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert upgrade(isp)[0] == "done"
-    _log_in_again(isp)
+    log_in_again(isp)
 
     def away(_outbox: Outbox, _name: str) -> None:
         raise DatabaseProblem("database", "is away", "")
@@ -187,7 +175,7 @@ def test_nothing_is_sent_that_cannot_be_written_down(
 def test_a_slow_nas_is_written_down_again(isp: Rig) -> None:
     """What was written down long before a request is no bound for it."""
     assert upgrade(isp)[0] == "done"
-    _log_in_again(isp)
+    log_in_again(isp)
     coa, times = isp.office.coa, []
 
     def ask(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from billing_bridge import ledger_head, tail, verify
@@ -18,27 +16,12 @@ from lab.servers.postgres import Postgres
 from orchestrator.credits import CreditOrder, approve, issue, reject, reverse
 from orchestrator.database import make_engine, reading
 from orchestrator.migrate import upgrade
-from orchestrator.office import Office, open_office
-from orchestrator.settings import load
+from orchestrator.office import Office
 from tests.desk import Desk, refused
-from tests.orchestrator.money_desk import money_desk, told
+from tests.orchestrator.money_desk import told
 
 WHY = ("--reason", "two days without service")
 ACCOUNT = "A-EUR"
-
-
-@pytest.fixture
-def desk(tmp_path: Path, empty_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """Accounts and a service on both databases, no device."""
-    return money_desk(tmp_path, empty_engine, monkeypatch)
-
-
-@pytest.fixture
-def office(desk: Desk) -> Iterator[Office]:
-    """The office behind the desk, for other people: who asks is given to each act."""
-    found = open_office(load(desk.folder / "bandmaster.toml"))
-    yield found
-    found.engine.dispose()
 
 
 def _order(amount: str = "60", key: str = "k", **given: str) -> CreditOrder:

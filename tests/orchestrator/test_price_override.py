@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
@@ -13,11 +11,10 @@ from billing_bridge import Found, ledger_head, tail, verify
 from orchestrator.credits import approve
 from orchestrator.database import database_now, reading
 from orchestrator.invoicing import draft_run
-from orchestrator.office import Office, open_office
-from orchestrator.settings import load
+from orchestrator.office import Office
 from tests.desk import Desk, refused
 from tests.orchestrator.billing_world import BILLS, World, make_world, quiet, said, sold
-from tests.orchestrator.money_desk import money_desk, told
+from tests.orchestrator.money_desk import told
 
 WHY = ("--reason", "spring offer")
 DAY = dt.timedelta(days=1)
@@ -31,20 +28,6 @@ def world(empty_engine: Engine) -> World:
     made.account()
     made.starts("svc-1", "f100", "2025-03-01T00:00")
     return made
-
-
-@pytest.fixture
-def desk(tmp_path: Path, empty_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """A service of 29.99 a month on both databases, no device."""
-    return money_desk(tmp_path, empty_engine, monkeypatch)
-
-
-@pytest.fixture
-def office(desk: Desk) -> Iterator[Office]:
-    """The office behind the desk, for the second person."""
-    found = open_office(load(desk.folder / "bandmaster.toml"))
-    yield found
-    found.engine.dispose()
 
 
 def expired(world: World, on: str) -> list[Found]:

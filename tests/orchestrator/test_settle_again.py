@@ -20,6 +20,7 @@ from tests.orchestrator.moments import (
     OLD,
     OLT,
     ONE,
+    SPEED,
     disputed,
     is_as_before,
     is_done,
@@ -33,7 +34,6 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 BY_HAND = "service-port 1001 inbound traffic-table index 10 outbound traffic-table index 10"
 AT_OLD = "service-port 1001 inbound traffic-table index {up} outbound traffic-table index {down}"
-SPEED = {OLD: (100_000, 20_000), NEW: (500_000, 100_000)}
 
 
 @pytest.fixture

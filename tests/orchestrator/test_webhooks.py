@@ -12,40 +12,35 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from billing_bridge import check_signature, delay_s, export_lines, fill_outbox, head_at
 from orchestrator.credits import CreditOrder, issue
 from orchestrator.database import database_now, reading, writing
-from orchestrator.office import Office, open_office
-from orchestrator.settings import load
+from orchestrator.office import Office
 from orchestrator.webhooks import run, run_round, unsubscribe
 from tests.desk import ROOT, Desk, refused
 from tests.hooks import Handler, Receiver, receiver, status
-from tests.orchestrator.money_desk import money_desk, told
+from tests.orchestrator.money_desk import told
 from workflows import HookReply, HookTarget
 
 SECRET = "canary-hook-of-enough-octets"
 LOCAL = ("--secret", "env:BM_HOOK", "--http", "--allow", "127.0.0.0/8")
 
 
-@pytest.fixture
-def desk(tmp_path: Path, empty_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """Accounts on both databases, and a secret in the environment."""
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What signs, in the environment."""
     monkeypatch.setenv("BM_HOOK", SECRET)
-    return money_desk(tmp_path, empty_engine, monkeypatch)
 
 
 @pytest.fixture
-def office(desk: Desk) -> Iterator[Office]:
+def office(office: Office) -> Office:
     """The office behind the desk; what fails is due again at once, after three tries dead."""
-    found = open_office(load(desk.folder / "bandmaster.toml"))
-    yield replace(found, settings=replace(found.settings, webhook_attempts=3))
-    found.engine.dispose()
+    return replace(office, settings=replace(office.settings, webhook_attempts=3))
 
 
 @pytest.fixture
