@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, false, func, select
 from sqlalchemy.orm import Session
 
 from .rows import ACCOUNT, LEGAL_ENTITY, LINE
-from .sql import chunks, select_among
+from .sql import chunks
 from .subscriber import Account, LegalEntity
+
+# by the range alone: of a list of hundreds a PostgreSQL without fresh statistics believes that to
+# read the whole table is cheaper
+_LINES = select(LINE.c.account_id, LINE.c.service_id).where(
+    LINE.c.account_id.between(bindparam("first"), bindparam("last"))
+)
 
 
 def list_accounts(
@@ -18,7 +24,9 @@ def list_accounts(
     """Return an issuer's accounts by id ("" = all of them), at most `limit` (0 = all) after one."""
     query = select(ACCOUNT).where(ACCOUNT.c.account_id > after).order_by(ACCOUNT.c.account_id)
     if legal_entity:
-        query = query.where(ACCOUNT.c.legal_entity == legal_entity)
+        # wrapped: a bare equality is taken for rare by a PostgreSQL without fresh statistics, which
+        # then reads and sorts the whole table for each page
+        query = query.where(func.coalesce(ACCOUNT.c.legal_entity == legal_entity, false()))
     rows = session.execute(query.limit(limit) if limit else query)
     return tuple(Account(**row) for row in rows.mappings())
 
@@ -36,15 +44,16 @@ def account_zones(session: Session, legal_entity: str) -> tuple[str, ...]:
 
 
 def service_ids_of(session: Session, account_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the ids of each account's services, in order; an account without any has none."""
+    """Return the ids of each account's services, in order; an account without any has none.
+
+    Made for pages of neighbours: what lies between the first and the last of them is read.
+    """
     found: dict[str, list[str]] = {account_id: [] for account_id in account_ids}
-    query = select_among(LINE.c.account_id, LINE.c.account_id, LINE.c.service_id)
-    # the range lets a PostgreSQL without fresh statistics take the index all the same
-    query = query.where(LINE.c.account_id.between(bindparam("first"), bindparam("last")))
     for part in chunks(sorted(found)):
-        given = {"names": part, "first": part[0], "last": part[-1]}
-        for account_id, service_id in session.execute(query, given).all():
-            found[account_id].append(service_id)
+        given = {"first": part[0], "last": part[-1]}
+        for account_id, service_id in session.execute(_LINES, given).all():
+            if account_id in found:
+                found[account_id].append(service_id)
     return {account_id: tuple(sorted(ids)) for account_id, ids in found.items()}
 
 
