@@ -10,9 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test check coverage sim sim-mutants kills bench lab-up lab-down format servers clean
 
 demo: $(READY) ; $(PY) -m lab.demo
-# a part alone (ARGS) is tests only; the whole ends with the simulation. More workers than cores:
-# the long modules, which begin, wait for timers most of the time
-test: $(READY) servers ; $(PY) -m pytest -n 6 --dist loadscope --no-loadscope-reorder $(ARGS) $(if $(ARGS),,&& $(PY) -m tests.simulation && $(PY) -m tests.kills)
+test: $(READY) servers ; $(PY) -m $(if $(ARGS),pytest -n 6 --dist loadscope --no-loadscope-reorder $(ARGS),tests.whole)
 check: $(READY) ; $(PY) tools/check.py
 # SEED=s tells one seed's story, SEEDS=n plays n of them
 sim: $(READY) ; $(PY) -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)

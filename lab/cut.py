@@ -11,6 +11,7 @@ has the parent send SIGKILL 80 ms after the edge, wherever the run is by then.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import os
@@ -198,6 +199,7 @@ def serve() -> None:
     for module in LATE:
         importlib.import_module(module)
     tree()
+    gc.freeze()  # a fork that collects would touch, and so copy, all that was loaded before it
     for line in sys.stdin:
         request = json.loads(line)
         heard, told = os.pipe()

@@ -6,6 +6,7 @@ Run it as `python3 -m lab.packages`; exit code 0: all there, 1: apt failed, 3: c
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -37,6 +38,8 @@ UNITS = {
 CANNOT_INSTALL_EXIT = 3
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _ASIDE = Path("/usr/sbin/policy-rc.d.before-bandmaster-lab")
+# tools/setup.sh may be installing beside us, and apt waits for nobody
+_LOCK = Path("/var/lib/apt/bandmaster.lock")
 _OURS = "# bandmaster lab: temporary, removed when the installation ends\n"
 _FORBIDDEN_BY_POLICY = 101
 APT_LINE = "apt-get install --no-install-recommends " + " ".join(PACKAGES)
@@ -110,10 +113,12 @@ def _apt(*arguments: str) -> int:
 
 def _install(names: tuple[str, ...]) -> int:
     arguments = ("install", "--no-install-recommends", *names)
-    with nothing_starts():
-        code = _apt(*arguments)
-        if code != 0:  # the package lists may be absent or old on a fresh machine
-            code = _apt("update") or _apt(*arguments)
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with nothing_starts():
+            code = _apt(*arguments)
+            if code != 0:  # the package lists may be absent or old on a fresh machine
+                code = _apt("update") or _apt(*arguments)
     for name in names:
         for unit in UNITS.get(name, ()):
             subprocess.run(["systemctl", "disable", unit], capture_output=True, check=False)

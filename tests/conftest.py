@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -21,6 +22,7 @@ from lab.servers.daemon import LabError
 from lab.servers.postgres import Postgres, binaries
 from orchestrator.database import make_engine
 from tests.required import missing
+from tests.statements import share_statements
 
 # how long an example takes says how busy the host is, and nothing about the code; a run that
 # fails must fail again
@@ -28,6 +30,8 @@ settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
 StartFleet = Callable[..., Fleet]
+
+share_statements()
 
 # a run in a script's background is started with SIGINT ignored, and every process it starts
 # would be too: Ctrl-C is to be tested as a person at a terminal would press it
@@ -67,6 +71,12 @@ LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long modules: the last one to begin keeps one core busy and no other."""
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage what stays until the end: tests, modules, what they load."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

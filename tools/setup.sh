@@ -16,7 +16,9 @@ if [ -z "$python" ]; then
 fi
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    apt-get update -q && apt-get install -q -y python3-venv
+    # the lab's packages may be installed beside this (lab/packages.py), and apt waits for nobody
+    flock /var/lib/apt/bandmaster.lock \
+      bash -c "apt-get update -q && apt-get install -q -y python3-venv"
   else
     echo "Python's venv is missing. On Debian: apt-get install python3-venv" >&2
     exit 2

@@ -7,10 +7,11 @@ and a disk without room are in tests/orchestrator/test_store_faults.py.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -47,13 +48,21 @@ def server(postgres_server: Postgres, tmp_path: Path) -> Iterator[Postgres]:
 def crash(server: Postgres) -> None:
     """Kill every process of the server at once, and start it anew on what the disk holds."""
     first = server.daemon.pid
-    pids = [first, *children(first)]
-    os.kill(first, signal.SIGSTOP)  # it must not see its children die one by one
-    for pid in reversed(pids):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    os.kill(first, signal.SIGSTOP)  # it must not see its children die one by one, nor start more
+    with ExitStack() as stack:
+        dying = [_handle(stack, pid) for pid in (*children(first), first)]
+        for handle in dying:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        for handle in dying:  # one that still holds the shared memory would stop the next server
+            assert select.select([handle], [], [], PATIENCE_S)[0]
     server.stop()
     server.start()
+
+
+def _handle(stack: ExitStack, pid: int) -> int:
+    handle = os.pidfd_open(pid)
+    stack.callback(os.close, handle)
+    return handle
 
 
 def children(pid: int) -> list[int]:
