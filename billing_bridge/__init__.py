@@ -25,7 +25,7 @@ from .credits import (
     list_credits,
     reject_credit,
 )
-from .drafting import Draft, Drafter, billed_now, newest_boundaries
+from .drafting import Draft, Drafted, Drafter, billed_now, newest_boundaries
 from .event import (
     ACCOUNT_TYPES,
     EMPTY_HASH,
@@ -238,7 +238,7 @@ __all__ = [
     "AnchorFile", "Beside", "Billed", "BillingEvent", "BlockStep", "Blocker", "Charge",
     "Charged", "CircuitRate", "Claimed", "CommitCharge", "ConsumerCursor", "CounterDelta",
     "CreditAsked", "CreditKind", "CreditRow", "Decision", "DeliveryRow", "Doubt", "Draft",
-    "Drafter", "DueWindow", "Evidence", "Facts", "FileRecord", "Filters", "FindingRow",
+    "Drafted", "Drafter", "DueWindow", "Evidence", "Facts", "FileRecord", "Filters", "FindingRow",
     "FoldedService", "Found", "Ground", "Head", "Heard", "HookState", "Invoice", "InvoiceLine",
     "InvoiceRow", "InvoiceRun", "InvoiceRunRow", "InvoiceTax", "Issuer", "LedgerEvent",
     "LedgerHead", "Measured", "Meter", "Metered", "Mismatch", "MoneyLine", "MoneyPreview",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Date, Table, and_, false
 from sqlalchemy.exc import DBAPIError
 
 from inventory import UtcInstant, instant_text, one_of
+
+_AT_ONCE = 100  # rows of one INSERT: each statement hands the interpreter to other threads once
 
 
 def insert_rows(
@@ -22,11 +25,13 @@ def insert_rows(
     """
     listed = ", ".join(names)
     if connection.dialect.name == "sqlite":
-        holes = ", ".join("?" * len(names))
-        statement = f"INSERT INTO {table.name} ({listed}) VALUES ({holes})"  # noqa: S608 - our own
+        hole = f"({', '.join('?' * len(names))})"
         given = list(_text_times(table, names, rows))
-        if given:
-            connection.exec_driver_sql(statement, given)
+        for start in range(0, len(given), _AT_ONCE):
+            part = given[start : start + _AT_ONCE]
+            holes = ", ".join([hole] * len(part))
+            statement = f"INSERT INTO {table.name} ({listed}) VALUES {holes}"  # noqa: S608 - our own
+            connection.exec_driver_sql(statement, tuple(chain.from_iterable(part)))
     else:
         statement = f"COPY public.{table.name} ({listed}) FROM STDIN"
         copy_rows(connection, statement, _text_times(table, names, rows))

@@ -151,7 +151,7 @@ def _put(
     if entries and same_terms(entries[-1], entry):
         return
     if entries or entry.plan_code:
-        entries.append(replace(entry, since=since))
+        entries.append(entry if since == entry.since else replace(entry, since=since))
 
 
 def _give_way(entries: list[Charged], since: dt.datetime) -> None:

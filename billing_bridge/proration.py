@@ -80,6 +80,7 @@ def allocate(total_minor: int, weights: Sequence[int]) -> tuple[int, ...]:
     return tuple(share if total_minor >= 0 else -share for share in shares)
 
 
+@lru_cache(maxsize=4096)
 def period_holding(date: dt.date, cycle_day: int, months: int = 1, anchor_month: int = 1) -> Period:
     """Return the period that holds a local date.
 

@@ -191,8 +191,10 @@ def _priced(plan: Plan, stretch: _Stretch, measure: Scale, zone_name: str) -> Pr
     """Return the line of that part of a stretch which lies in the period."""
     start, end, entry = stretch
     start, end = max(start, measure.start), min(end, measure.until)
-    since, until = (_instant(mark, plan.proration, zone_name) for mark in (start, end))
-    price = _price(plan, entry, measure.period, local_date(since, zone_name))
+    since = _instant(start, plan.proration, zone_name)
+    until = _instant(end, plan.proration, zone_name)
+    from_date = local_date(since, zone_name)
+    price = _price(plan, entry, measure.period, from_date)
     full = price.hold_minor if entry.charge == "hold" else price.amount_minor
     if entry.overrides:
         full = entry.overrides[0].price_minor
@@ -204,7 +206,7 @@ def _priced(plan: Plan, stretch: _Stretch, measure: Scale, zone_name: str) -> Pr
         period=measure.period,
         since=since,
         until=until,
-        from_date=local_date(since, zone_name),
+        from_date=from_date,
         until_date=_date_after(until, zone_name),
         numerator=numerator,
         denominator=measure.units,

@@ -69,6 +69,7 @@ def zone(name: str) -> ZoneInfo:
         ) from error
 
 
+@lru_cache(maxsize=4096)  # a bill asks many times on which date the same few instants fall
 def local_date(instant: dt.datetime, zone_name: str) -> dt.date:
     """Return the calendar date that `instant` falls on in the zone."""
     return instant.astimezone(zone(zone_name)).date()

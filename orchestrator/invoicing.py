@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -14,6 +16,7 @@ from sqlmodel import Session
 
 from billing_bridge import (
     Draft,
+    Drafted,
     Drafter,
     Invoice,
     InvoiceRun,
@@ -61,6 +64,7 @@ from .bills import Bills
 from .database import database_now, reading, writing
 
 BATCH = 500  # accounts in one transaction
+_SWITCH_S = 0.001
 _PATIENT = text(
     "SELECT set_config('lock_timeout', '60s', true), set_config('statement_timeout', '60s', true)"
 )
@@ -85,6 +89,16 @@ class FinalOutcome:
     drafts_left: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """The accounts behind one of them, and their bills as they were when they were read."""
+
+    after: str
+    account_ids: Sequence[str]
+    billed: int  # as `billed_count` says
+    drafted: Drafted
+
+
 def draft_run(
     engine: Engine, bills: Bills, legal_entity: str, on: dt.date, actor: str, tell: Tell
 ) -> RunOutcome:
@@ -104,10 +118,17 @@ def draft_run(
         drafter = Drafter(list_plans(session), backdate_days=bills.backdate_days)
     left_out: dict[str, BandmasterError] = {}
     seen = 0
-    with _light_heap():
+    with _at_work(), ThreadPoolExecutor(max_workers=1) as beside:
         _leave_out(engine, drafter, run, left_out)
+        ahead = beside.submit(_priced, engine, drafter, run, run.after_account)
         while run.state == "open":
-            run = _draft_batch(engine, drafter, run, left_out)
+            batch = ahead.result()
+            if batch.after != run.after_account:  # somebody else was there first
+                ahead = beside.submit(_priced, engine, drafter, run, run.after_account)
+                continue
+            if batch.account_ids:  # while these are written, the next ones are priced
+                ahead = beside.submit(_priced, engine, drafter, run, batch.account_ids[-1])
+            run = _kept(engine, run, batch, left_out)
             seen += BATCH
             tell(min(seen, run.accounts), run.accounts)
     return RunOutcome(run=run, left_out=tuple(left_out.items()))
@@ -126,26 +147,35 @@ def _leave_out(
         after = accounts[-1].account_id
 
 
-def _draft_batch(
-    engine: Engine, drafter: Drafter, run: InvoiceRun, left_out: dict[str, BandmasterError]
-) -> InvoiceRun:
-    """Read and price without a lock, then write under it if nobody else did so meanwhile."""
+def _priced(engine: Engine, drafter: Drafter, run: InvoiceRun, after: str) -> _Batch:
+    """Read and price the next accounts without a lock."""
     with reading(engine) as session:
-        run = find_run(session, run.run_id)
-        accounts = list_accounts(session, run.legal_entity, after=run.after_account, limit=BATCH)
+        accounts = list_accounts(session, run.legal_entity, after=after, limit=BATCH)
         ids = [account.account_id for account in accounts]
-        billed = billed_count(session, ids)
-        drafted = drafter.draft(session, accounts, run.on_date, run.known_seq)
+        return _Batch(
+            after=after,
+            account_ids=ids,
+            billed=billed_count(session, ids),
+            drafted=drafter.draft(session, accounts, run.on_date, run.known_seq),
+        )
+
+
+def _kept(
+    engine: Engine, run: InvoiceRun, batch: _Batch, left_out: dict[str, BandmasterError]
+) -> InvoiceRun:
+    """Write a batch under the lock if nobody else moved the run, or billed those, meanwhile."""
+    ids = batch.account_ids
     with _billing(engine, run.legal_entity) as session:
         found = find_run(session, run.run_id)
-        if found != run or billed_count(session, ids) != billed:
+        moved = found.state != "open" or found.after_account != batch.after
+        if moved or billed_count(session, ids) != batch.billed:
             return found
         now = database_now(session)
-        if accounts:
-            keep_drafts(session, run, ids, drafted.drafts, now)
+        if ids:
+            keep_drafts(session, run, ids, batch.drafted.drafts, now)
         else:
             end_run(session, run, now)
-        left_out.update(drafted.left_out)
+        left_out.update(batch.drafted.left_out)
         return find_run(session, run.run_id)
 
 
@@ -323,12 +353,20 @@ def _refuse_old(invoice: Invoice, account: Account, bills: Bills, now: dt.dateti
 
 
 @contextmanager
-def _light_heap() -> Iterator[None]:
-    """Spare the collector what was loaded before: it outlives the run, and is most of the heap."""
+def _at_work() -> Iterator[None]:
+    """Set the interpreter up for a long run of two threads.
+
+    The collector is spared what was loaded before: it outlives the run, and is most of the heap.
+    Who waits for the database gets the interpreter back soon: each statement's answer would
+    otherwise wait 5 ms while the other thread computes.
+    """
+    before = sys.getswitchinterval()
     gc.freeze()
+    sys.setswitchinterval(_SWITCH_S)
     try:
         yield
     finally:
+        sys.setswitchinterval(before)
         gc.unfreeze()
 
 
