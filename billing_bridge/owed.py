@@ -194,7 +194,9 @@ def _fresh(owed: Sequence[PricedLine], before: Sequence[WasBilled]) -> list[Pric
 
 def _refuse_twice(service_id: str, owed: Sequence[PricedLine]) -> None:
     """Hold what is owed to L11: dates of plans by the day, instants where one is by the second."""
-    if len(owed) > 1 and all(line.unit == "day" for line in owed):
+    if all(one.until_date <= other.from_date for one, other in pairwise(owed)):
+        return
+    if all(line.unit == "day" for line in owed):
         refuse_double(
             service_id, [Period(start=line.from_date, until=line.until_date) for line in owed]
         )

@@ -11,6 +11,7 @@ from .rows import ACCOUNT, LEGAL_ENTITY, LINE
 from .sql import chunks
 from .subscriber import Account, LegalEntity
 
+_ACCOUNT_NAMES = tuple(column.name for column in ACCOUNT.c)
 # by the range alone: of a list of hundreds a PostgreSQL without fresh statistics believes that to
 # read the whole table is cheaper
 _LINES = select(LINE.c.account_id, LINE.c.service_id).where(
@@ -27,8 +28,9 @@ def list_accounts(
         # wrapped: a bare equality is taken for rare by a PostgreSQL without fresh statistics, which
         # then reads and sorts the whole table for each page
         query = query.where(func.coalesce(ACCOUNT.c.legal_entity == legal_entity, false()))
-    rows = session.execute(query.limit(limit) if limit else query)
-    return tuple(Account(**row) for row in rows.mappings())
+    rows = session.execute(query.limit(limit) if limit else query).all()
+    # a third of what `mappings` costs: a billing run reads every account
+    return tuple(Account(**dict(zip(_ACCOUNT_NAMES, row, strict=True))) for row in rows)
 
 
 def count_accounts(session: Session, legal_entity: str) -> int:

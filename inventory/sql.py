@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import (
-    ARRAY,
     Boolean,
     Column,
     ColumnElement,
@@ -37,17 +36,23 @@ def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
 
 
 class _Names(TypeDecorator[list[str]]):
-    """A list of texts as one parameter: an array for PostgreSQL, JSON for SQLite."""
+    """A list of texts as one parameter: an array's text for PostgreSQL, JSON for SQLite."""
 
     impl = Text
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        arrays = dialect.name == "postgresql"
-        return dialect.type_descriptor(ARRAY(Text()) if arrays else Text())
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+        names = list(value)
+        return _array_text(names) if dialect.name == "postgresql" else json.dumps(names)
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        return list(value) if dialect.name == "postgresql" else json.dumps(list(value))
+
+def _array_text(names: list[str]) -> str:
+    """Return PostgreSQL's text of an array; its driver looks at each letter, at thrice the cost."""
+    together = "".join(names)
+    if "\\" in together or '"' in together:
+        names = [name.replace("\\", "\\\\").replace('"', '\\"') for name in names]
+    quoted = '","'.join(names)
+    return f'{{"{quoted}"}}' if names else "{}"
 
 
 class _OneOf(FunctionElement[bool]):
@@ -58,7 +63,7 @@ class _OneOf(FunctionElement[bool]):
 @compiles(_OneOf, "postgresql")
 def _of_array(element: _OneOf, compiler: Any, **more: Any) -> str:
     value, names = (compiler.process(clause, **more) for clause in element.clauses)
-    return f"{value} = ANY ({names})"
+    return f"{value} = ANY (CAST({names} AS text[]))"
 
 
 @compiles(_OneOf, "sqlite")
