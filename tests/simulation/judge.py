@@ -399,17 +399,26 @@ class Judge:
             return given > since if raised else since > given
         return raised and local_date(given, ZONE) > local_date(since, ZONE)
 
-    def ordered_once(self) -> None:
-        """P14: the repetition of an order has not been charged once more."""
+    def charges(self) -> int:
+        """How often the ledger has charged the first service for a change."""
         service_id = self.world.place.ids()[0]
-        kinds = Counter(
-            (event["type"], json.loads(event["body"])["payload"].get("plan"))
+        return sum(
+            event["service_id"] == service_id
+            and bool(event["change_id"])
+            and event["type"] != "event.reversed"
             for event in self.events
-            if event["service_id"] == service_id and event["change_id"]
         )
-        for (kind, plan), count in kinds.items():
-            if count > 1 and kind != "event.reversed":
-                self.blame("P14", f"{service_id} was charged {count} times: {kind} {plan}")
+
+    def ordered_once(self, first: int, before: int) -> None:
+        """P14: the repetition of an order has not been charged once more.
+
+        `first` is how often the order was charged, `before` what was charged in all before it was
+        repeated. An order that came to nothing may be done when it is repeated, once.
+        """
+        more = self.charges() - before
+        if more > (0 if first else 1):
+            text = f"was charged {more} times by the repetition of what was charged {first} times"
+            self.blame("P14", f"{self.world.place.ids()[0]} {text}")
 
     def _device_agrees(self, service_id: str, box: Box, fold: Fold) -> None:
         line = line_of(box.kind, service_id)

@@ -319,11 +319,13 @@ class _Play:
 
     def _order_again(self) -> None:
         """Another order, then the first one's repetition: it must come to nothing (P14)."""
+        first = self.judge.charges()
         self._start("N", "host-a", partial(self._ask, _order(self._service_id(0), "down")))
         self._play_out()
+        before = self.judge.charges()
         self._start("again", "host-a", self._ask_first)
         self._play_out()
-        self.judge.ordered_once()
+        self.judge.ordered_once(first, before)
 
     def _ask_first(self, process: Process) -> None:
         with reading(self.world.store.engine) as session:
