@@ -405,7 +405,7 @@ class Judge:
         return sum(
             event["service_id"] == service_id
             and bool(event["change_id"])
-            and event["type"] != "event.reversed"
+            and event["type"] not in ("event.reversed", "service.effect_shifted")
             for event in self.events
         )
 
