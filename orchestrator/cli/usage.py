@@ -104,6 +104,9 @@ def _round(office: Office, *, json: bool) -> Round:
         data({"collected": done, "counted": counted})
     else:
         show(f"{done.samples} interfaces of {done.devices} devices")
+        if not done.devices:
+            # those with a login are counted by RADIUS
+            say("No service without a login is on a device that has `snmp` in the inventory.")
         _tell_unread(done)
         tell(counted)
     return done

@@ -109,3 +109,11 @@ def test_what_a_plan_counts_of_the_period_is_shown(shell: Shell, store: Engine) 
     assert "counted of 1.000 kB included" in lines
     assert ("slowed down to t100" in lines) == bool(mine)
     assert shell.ok("usage", "show", "svc-2", "--json").value()["counted"] is None
+
+
+def test_a_collector_without_anything_to_read_says_why(shell: Shell, store: Engine) -> None:
+    with store.begin() as connection:
+        connection.execute(text("UPDATE device SET snmp_port = 0"))
+    told = shell.ok("usage", "collect")
+    assert "0 interfaces of 0 devices" in told.out
+    assert "No service without a login is on a device that has `snmp`" in told.err
