@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import hmac
 import ipaddress
+import itertools
 import secrets
 import socket
 import time
@@ -32,6 +33,9 @@ _SIGNATURE = 16
 _MAX_VALUE = 253  # octets of an attribute (RFC 2865 section 5)
 TRIES = 3
 TIMEOUT_S = 2.0
+# Event-Timestamp tells seconds: in one of them a name drawn by chance made two equal requests,
+# and the answer to the first was right for the second.
+_IDENTIFIERS = itertools.count(secrets.randbelow(256))
 
 CAUSES = {  # RFC 5176 section 3.5
     401: "unsupported attribute",
@@ -118,7 +122,7 @@ def _request(
 
     packet = CoAPacket(
         code=_CODES[action][0],
-        id=secrets.randbelow(256),
+        id=next(_IDENTIFIERS) % 256,
         secret=secret.encode(),
         dict=_dictionary(platform(device.platform).dictionary),
     )
