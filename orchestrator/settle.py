@@ -309,7 +309,7 @@ def _excuse(
             continue
         open_exception(session, change, item, name, ended.cause, ended.reason)
         excused = True
-        unreachable = unreachable or ended.cause in PASSING
+        unreachable = unreachable or ended.cause in PASSING or _armed(ended)
     live = found.live.endings.get(change.change_id) if found.live is not None else None
     if live is not None:
         name = session_name(change.change_id)
@@ -326,6 +326,15 @@ def _excuse(
             excused = True
             unreachable = unreachable or live.ending == "unreachable"
     return excused, unreachable
+
+
+def _armed(ended: Stuck) -> bool:
+    """Say whether our own timer still runs on a device that refused: it takes back what stands.
+
+    Closed now, its lines would be left out when others of the set are put back, and their commit
+    would confirm them.
+    """
+    return ended.cause == "refused" and ended.seen.pending == "OURS"
 
 
 def _settle_sessions(session: Session, set_id: str, live: Driven, now: dt.datetime) -> None:

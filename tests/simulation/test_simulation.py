@@ -163,6 +163,18 @@ def test_accepting_one_participant_leaves_no_other_behind(
     assert result.injected["answered accept"] > 0, story(result)
 
 
+def test_what_our_timer_takes_back_is_not_confirmed_for_others(stage: Theatre) -> None:
+    """Goal: one line put back confirms no other. Method: Junos refuses, one OLT is away."""
+    acts = (
+        Act("commit", 19, "reload", 400.0, 5),
+        Act("device", 46, "box refuses", 120.0),
+        Act("device", 50, "sent+kill", 45.0, 5),
+    )
+    result = stage.play(Scenario(seed=94830, place="set3", order="up", quantum=1, acts=acts))
+    assert result.violations == [], story(result)
+    assert result.endings == {"aborted": 3}, story(result)
+
+
 def test_a_dead_worker_reaches_nothing(stage: Theatre) -> None:
     """Goal: a kill is a kill. Method: no request of the worker after it, in a traced run."""
     result = stage.play(quiet("both", "up", Act("any", 170, "kill")), traced=True)
