@@ -72,7 +72,9 @@ def child(url: str, what: str, month: str) -> None:
     else:
         count = finalise(engine, BILLS, last[0].run_id, "bench", _quiet, early=True).issued
     spent = time.perf_counter() - begun
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # its own peak, and that of the largest process it started beside
+    usage = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak_mb = sum(each.ru_maxrss for each in usage) / 1024
     print(json.dumps({"s": spent, "mb": peak_mb, "made": count}))
 
 

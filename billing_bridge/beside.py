@@ -1,4 +1,4 @@
-"""Walking parts of the chain in processes beside this one, each with a connection of its own."""
+"""Processes beside this one: what they are given, and walking parts of the chain in them."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def store_of(dialect: str, bare: Any) -> Store:
 
 
 @contextmanager
-def walking(store: Store, parts: Sequence[Part]) -> Iterator[list[subprocess.Popen[str]]]:
+def walking(store: Store, parts: Sequence[Part]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Start a process for each part; all of them are gone at the end. OSError if one cannot be."""
     with ExitStack() as stack:
         helpers = []
         for part in parts:
-            helper = stack.enter_context(_start())
+            helper = stack.enter_context(start_beside(_MAIN, str(_ROOM)))
             stack.callback(helper.kill)
             told = {"store": asdict(store), "part": asdict(part)}
             _send(helper, json.dumps(told, default=bytes.hex))
@@ -68,14 +68,17 @@ def walking(store: Store, parts: Sequence[Part]) -> Iterator[list[subprocess.Pop
         yield helpers
 
 
-def _start() -> subprocess.Popen[str]:
+def start_beside(program: str, *words: str) -> subprocess.Popen[bytes]:
+    """Start a program of ours in an interpreter of its own; OSError if none can be started.
+
+    It is told what it needs through its stdin: nothing secret is in its words or environment.
+    """
     return subprocess.Popen(  # noqa: S603 - this interpreter, and nothing from outside
         # -P: a file in the present directory is never taken for a module
-        (sys.executable, "-P", "-c", _MAIN, str(_ROOM)),
+        (sys.executable, "-P", "-c", program, *words),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # what goes wrong there is met again here, by the caller
-        text=True,
         env={
             # without what it has no use for: the devices' secrets may be in the environment
             **{name: os.environ[name] for name in os.environ if _NEEDED.match(name)},
@@ -84,14 +87,14 @@ def _start() -> subprocess.Popen[str]:
     )
 
 
-def _send(helper: subprocess.Popen[str], text: str) -> None:
+def _send(helper: subprocess.Popen[bytes], text: str) -> None:
     if helper.stdin is not None:
-        helper.stdin.write(text)
+        helper.stdin.write(text.encode())
         helper.stdin.close()
         helper.stdin = None
 
 
-def outcome(helper: subprocess.Popen[str]) -> Walked | None:
+def outcome(helper: subprocess.Popen[bytes]) -> Walked | None:
     """Wait for what a process found; None where it could not walk its part."""
     said, _ = helper.communicate()
     if helper.returncode:

@@ -23,10 +23,17 @@ def insert_rows(
 
     The table is in the schema `public` of PostgreSQL.
     """
+    insert_stored(connection, table, names, text_times(table, names, rows))
+
+
+def insert_stored(
+    connection: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Insert rows that `text_times` has been through."""
     listed = ", ".join(names)
     if connection.dialect.name == "sqlite":
         hole = f"({', '.join('?' * len(names))})"
-        given = list(_text_times(table, names, rows))
+        given = list(rows)
         for start in range(0, len(given), _AT_ONCE):
             part = given[start : start + _AT_ONCE]
             holes = ", ".join([hole] * len(part))
@@ -34,7 +41,7 @@ def insert_rows(
             connection.exec_driver_sql(statement, tuple(chain.from_iterable(part)))
     else:
         statement = f"COPY public.{table.name} ({listed}) FROM STDIN"
-        copy_rows(connection, statement, _text_times(table, names, rows))
+        copy_rows(connection, statement, rows)
 
 
 def among(column: Column[str], names: Iterable[str]) -> ColumnElement[bool]:
@@ -49,7 +56,7 @@ def among(column: Column[str], names: Iterable[str]) -> ColumnElement[bool]:
     return and_(column.between(ordered[0], ordered[-1]), one_of(column, ordered))
 
 
-def copy_rows(connection: Connection, statement: str, rows: Iterator[Sequence[Any]]) -> None:
+def copy_rows(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
     """Send rows through PostgreSQL's COPY; what it refuses is told as SQLAlchemy tells it."""
     bare: Any = connection.connection.driver_connection
     dialect = connection.dialect
@@ -73,7 +80,7 @@ def copy_rows(connection: Connection, statement: str, rows: Iterator[Sequence[An
         ) from error
 
 
-def _text_times(
+def text_times(
     table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> Iterator[Sequence[Any]]:
     """Yield the rows with their dates and instants as text.

@@ -11,9 +11,16 @@ from typing import Any, Literal
 from sqlalchemy import RowMapping, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from inventory import Refused, UnknownName, canonical_json, count_accounts, new_id
+from inventory import (
+    Refused,
+    UnknownName,
+    canonical_json,
+    count_accounts,
+    instant_text,
+    new_id,
+)
 
-from .bulk import among, insert_rows
+from .bulk import among, insert_stored, text_times
 from .drafting import Draft
 from .invoice_rows import (
     COUNTER,
@@ -29,7 +36,9 @@ from .invoices import InvoiceLine
 
 _OWN = ("invoice_id", "line_no", "event_ids")
 _LINE_NAMES = tuple(name for name in LINE_NAMES if name not in _OWN)
+_STORED_LINE = (*_OWN, *_LINE_NAMES)
 _line_values = attrgetter(*_LINE_NAMES)
+_BILL_NAMES = tuple(name for name in INVOICE_NAMES if name != "drafted_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +56,14 @@ class InvoiceRun:
     after_account: str
     accounts: int
     drafts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftRows:
+    """Drafts as the store keeps them, but for the time at which they are kept."""
+
+    bills: tuple[Sequence[Any], ...]
+    lines: tuple[Sequence[Any], ...]
 
 
 def lock_issuer(session: Session, legal_entity: str) -> dict[str, int]:
@@ -126,11 +143,22 @@ def billed_count(session: Session, account_ids: Sequence[str]) -> int:
     return session.connection().execute(query).scalar_one()
 
 
+def draft_rows(run: InvoiceRun, drafts: Sequence[Draft]) -> DraftRows:
+    """Return the drafts of a run as rows, under new ids."""
+    ids = [new_id() for _ in drafts]
+    bills = [_draft_row(run, one, draft) for one, draft in zip(ids, drafts, strict=True)]
+    lines = line_rows(zip(ids, drafts, strict=True))
+    return DraftRows(
+        bills=tuple(text_times(INVOICE, _BILL_NAMES, bills)),
+        lines=tuple(text_times(LINE, _STORED_LINE, lines)),
+    )
+
+
 def keep_drafts(
     session: Session,
     run: InvoiceRun,
     account_ids: Sequence[str],
-    drafts: Sequence[Draft],
+    rows: DraftRows,
     now: dt.datetime,
 ) -> None:
     """Put the drafts in the place of any older ones of these accounts, and move the run on."""
@@ -144,15 +172,14 @@ def keep_drafts(
     if gone:
         for table in (LINE, INVOICE):
             connection.execute(delete(table).where(among(table.c.invoice_id, gone)))
-    ids = [new_id() for _ in drafts]
-    rows = [_draft_row(run, one, draft, now) for one, draft in zip(ids, drafts, strict=True)]
-    insert_rows(connection, INVOICE, INVOICE_NAMES, rows)
-    names = (*_OWN, *_LINE_NAMES)
-    insert_rows(connection, LINE, names, line_rows(zip(ids, drafts, strict=True)))
+    drafted_at = instant_text(now)
+    bills = ((*row, drafted_at) for row in rows.bills)
+    insert_stored(connection, INVOICE, (*_BILL_NAMES, "drafted_at"), bills)
+    insert_stored(connection, LINE, _STORED_LINE, rows.lines)
     connection.execute(
         update(RUN)
         .where(RUN.c.run_id == run.run_id)
-        .values(after_account=account_ids[-1], drafts=RUN.c.drafts + len(drafts))
+        .values(after_account=account_ids[-1], drafts=RUN.c.drafts + len(rows.bills))
     )
 
 
@@ -177,7 +204,7 @@ def end_run(session: Session, run: InvoiceRun, now: dt.datetime) -> None:
     )
 
 
-def _draft_row(run: InvoiceRun, invoice_id: str, draft: Draft, now: dt.datetime) -> tuple[Any, ...]:
+def _draft_row(run: InvoiceRun, invoice_id: str, draft: Draft) -> tuple[Any, ...]:
     net = draft.net_minor
     values = {
         "invoice_id": invoice_id,
@@ -195,13 +222,12 @@ def _draft_row(run: InvoiceRun, invoice_id: str, draft: Draft, now: dt.datetime)
         "tax_minor": 0,
         "total_minor": net,
         "known_seq": run.known_seq,
-        "drafted_at": now,
         "issued_at": None,
         "event_id": "",
         "cancels": "",
         "document": "",
     }
-    return tuple(values[name] for name in INVOICE_NAMES)
+    return tuple(values[name] for name in _BILL_NAMES)
 
 
 def _runs(session: Session, *where: Any) -> tuple[InvoiceRun, ...]:

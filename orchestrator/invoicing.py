@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import gc
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,7 +13,6 @@ from sqlmodel import Session
 
 from billing_bridge import (
     Draft,
-    Drafted,
     Drafter,
     Invoice,
     InvoiceRun,
@@ -53,18 +49,17 @@ from inventory import (
     accounts_many,
     find_account,
     find_legal_entity,
-    list_accounts,
     list_plans,
     local_date,
     zone,
 )
 
+from .ahead import Ahead, Batch, Job, pricing
 from .audit import audit
 from .bills import Bills
 from .database import database_now, reading, writing
 
 BATCH = 500  # accounts in one transaction
-_SWITCH_S = 0.001
 _PATIENT = text(
     "SELECT set_config('lock_timeout', '60s', true), set_config('statement_timeout', '60s', true)"
 )
@@ -89,16 +84,6 @@ class FinalOutcome:
     drafts_left: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Batch:
-    """The accounts behind one of them, and their bills as they were when they were read."""
-
-    after: str
-    account_ids: Sequence[str]
-    billed: int  # as `billed_count` says
-    drafted: Drafted
-
-
 def draft_run(
     engine: Engine, bills: Bills, legal_entity: str, on: dt.date, actor: str, tell: Tell
 ) -> RunOutcome:
@@ -114,54 +99,37 @@ def draft_run(
         _refuse_future(session, legal_entity, on, now)
         head = ledger_head(session).seq
         run = begin_run(session, legal_entity, on, actor, now, head)
-    with reading(engine) as session:
-        drafter = Drafter(list_plans(session), backdate_days=bills.backdate_days)
     left_out: dict[str, BandmasterError] = {}
     seen = 0
-    with _at_work(), ThreadPoolExecutor(max_workers=1) as beside:
-        _leave_out(engine, drafter, run, left_out)
-        ahead = beside.submit(_priced, engine, drafter, run, run.after_account)
+    job = Job(run=run, size=BATCH, backdate_days=bills.backdate_days)
+    with pricing(engine, job) as ahead:
+        _leave_out(ahead, run, left_out)
+        ahead.ask(run.after_account)
         while run.state == "open":
-            batch = ahead.result()
+            batch = ahead.answer()
             if batch.after != run.after_account:  # somebody else was there first
-                ahead = beside.submit(_priced, engine, drafter, run, run.after_account)
+                ahead.ask(run.after_account)
                 continue
             if batch.account_ids:  # while these are written, the next ones are priced
-                ahead = beside.submit(_priced, engine, drafter, run, batch.account_ids[-1])
+                ahead.ask(batch.account_ids[-1])
             run = _kept(engine, run, batch, left_out)
             seen += BATCH
             tell(min(seen, run.accounts), run.accounts)
     return RunOutcome(run=run, left_out=tuple(left_out.items()))
 
 
-def _leave_out(
-    engine: Engine, drafter: Drafter, run: InvoiceRun, left_out: dict[str, BandmasterError]
-) -> None:
+def _leave_out(ahead: Ahead, run: InvoiceRun, left_out: dict[str, BandmasterError]) -> None:
     """Say of the accounts that a run has behind it which were left out: no store holds reasons."""
     after = ""
     while after < run.after_account:
-        with reading(engine) as session:
-            accounts = list_accounts(session, run.legal_entity, after=after, limit=BATCH)
-            passed = [one for one in accounts if one.account_id <= run.after_account]
-            left_out.update(drafter.draft(session, passed, run.on_date, run.known_seq).left_out)
-        after = accounts[-1].account_id
-
-
-def _priced(engine: Engine, drafter: Drafter, run: InvoiceRun, after: str) -> _Batch:
-    """Read and price the next accounts without a lock."""
-    with reading(engine) as session:
-        accounts = list_accounts(session, run.legal_entity, after=after, limit=BATCH)
-        ids = [account.account_id for account in accounts]
-        return _Batch(
-            after=after,
-            account_ids=ids,
-            billed=billed_count(session, ids),
-            drafted=drafter.draft(session, accounts, run.on_date, run.known_seq),
-        )
+        ahead.ask(after)
+        batch = ahead.answer()
+        left_out.update(each for each in batch.left_out if each[0] <= run.after_account)
+        after = batch.account_ids[-1]
 
 
 def _kept(
-    engine: Engine, run: InvoiceRun, batch: _Batch, left_out: dict[str, BandmasterError]
+    engine: Engine, run: InvoiceRun, batch: Batch, left_out: dict[str, BandmasterError]
 ) -> InvoiceRun:
     """Write a batch under the lock if nobody else moved the run, or billed those, meanwhile."""
     ids = batch.account_ids
@@ -172,10 +140,10 @@ def _kept(
             return found
         now = database_now(session)
         if ids:
-            keep_drafts(session, run, ids, batch.drafted.drafts, now)
+            keep_drafts(session, run, ids, batch.rows, now)
         else:
             end_run(session, run, now)
-        left_out.update(batch.drafted.left_out)
+        left_out.update(batch.left_out)
         return find_run(session, run.run_id)
 
 
@@ -350,24 +318,6 @@ def _refuse_old(invoice: Invoice, account: Account, bills: Bills, now: dt.dateti
             f"closed on {invoice.closes_on}, before {limit}: too old to be billed anew",
             "Give a credit instead: bandmaster credit issue",
         )
-
-
-@contextmanager
-def _at_work() -> Iterator[None]:
-    """Set the interpreter up for a long run of two threads.
-
-    The collector is spared what was loaded before: it outlives the run, and is most of the heap.
-    Who waits for the database gets the interpreter back soon: each statement's answer would
-    otherwise wait 5 ms while the other thread computes.
-    """
-    before = sys.getswitchinterval()
-    gc.freeze()
-    sys.setswitchinterval(_SWITCH_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
-        gc.unfreeze()
 
 
 @contextmanager

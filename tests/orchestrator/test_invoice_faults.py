@@ -9,9 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -175,35 +173,6 @@ def test_of_two_at_once_each_account_is_billed_by_one(
     assert sorted(each[2] for each in found) == [
         f"isp-{number:06d}" for number in range(1, ACCOUNTS + 1)
     ]
-
-
-def test_what_is_voided_after_it_was_priced_is_priced_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Goal: what is read ahead is not believed blindly. Method: a void between read and write."""
-    bills = replace(BILLS, backdate_days=10_000)
-    run = draft_run(world.engine, bills, "isp", APRIL, "test", quiet).run
-    finalise(world.engine, bills, run.run_id, "test", quiet, early=True)
-    april = {one.account_id: one.invoice_id for one in world.invoices()}
-    ahead, price = threading.Event(), invoicing._priced
-
-    def priced(*given: Any) -> Any:
-        batch = price(*given)
-        if batch.after:
-            ahead.set()
-        return batch
-
-    def void_ahead(done: int, _total: int) -> None:
-        if done == 2:
-            assert ahead.wait(60)
-            invoicing.void_invoice(world.engine, bills, april["A-2"], "test", "wrong address")
-
-    monkeypatch.setattr(invoicing, "BATCH", 2)
-    monkeypatch.setattr(invoicing, "_priced", priced)
-    may = dt.date(2025, 5, 1)
-    assert draft_run(world.engine, bills, "isp", may, "test", void_ahead).run.drafts == ACCOUNTS
-    drafts = {one.account_id: len(lines) for one, lines in world.billed() if one.state == "draft"}
-    assert drafts == {f"A-{number}": 3 if number == 2 else 1 for number in range(ACCOUNTS)}
 
 
 def test_a_broken_chain_stops_the_run_and_says_where(world: World) -> None:

@@ -145,7 +145,7 @@ def test_the_ledger_s_helpers_are_given_no_secret(monkeypatch: pytest.MonkeyPatc
     """Goal: a child's environment holds no credential. Method: the real child is looked at."""
     for name in ("BM_DEVICE_PASSWORD", "PGPASSWORD", "BANDMASTER_DATABASE_URL", "ANYTHING"):
         monkeypatch.setenv(name, DEVICE)
-    with beside._start() as helper:
+    with beside.start_beside("import sys; sys.stdin.read()") as helper:
         place = Path(f"/proc/{helper.pid}/environ")
         until = time.monotonic() + 30
         while not (environ := _read(place)) and time.monotonic() < until:

@@ -1,0 +1,159 @@
+"""Reading and pricing the accounts of a billing run, ahead of the writing of their drafts."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine
+
+from billing_bridge import (
+    Drafter,
+    DraftRows,
+    InvoiceRun,
+    billed_count,
+    draft_rows,
+    start_beside,
+)
+from inventory import BandmasterError, list_accounts, list_plans
+
+from .database import make_engine, reading
+
+WORTH_A_PROCESS = 10_000  # accounts: to start one costs as much as pricing these
+_MAIN = "from orchestrator.ahead import serve; serve()"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The accounts behind one of them, and their bills as they were when they were read."""
+
+    after: str
+    account_ids: Sequence[str]
+    billed: int  # as `billed_count` says
+    rows: DraftRows
+    left_out: tuple[tuple[str, BandmasterError], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A run, and how many accounts of it are priced at once."""
+
+    run: InvoiceRun
+    size: int
+    backdate_days: int
+
+
+class Pricer:
+    """Reads and prices by the catalogue of when it began. Takes no lock and writes nothing."""
+
+    def __init__(self, engine: Engine, job: Job) -> None:
+        self._engine = engine
+        self._job = job
+        with reading(engine) as session:
+            self._drafter = Drafter(list_plans(session), backdate_days=job.backdate_days)
+
+    def price(self, after: str) -> Batch:
+        """Return the next accounts behind one."""
+        run = self._job.run
+        with reading(self._engine) as session:
+            accounts = list_accounts(session, run.legal_entity, after=after, limit=self._job.size)
+            ids = [account.account_id for account in accounts]
+            billed = billed_count(session, ids)
+            drafted = self._drafter.draft(session, accounts, run.on_date, run.known_seq)
+        return Batch(
+            after=after,
+            account_ids=ids,
+            billed=billed,
+            rows=draft_rows(run, drafted.drafts),
+            left_out=drafted.left_out,
+        )
+
+
+class Ahead:
+    """Prices what is asked for before it is needed: beside this process, or here where it fails.
+
+    One question is open at a time.
+    """
+
+    def __init__(self, pricer: Pricer, helper: subprocess.Popen[bytes] | None) -> None:
+        self._pricer = pricer
+        self._helper = helper
+        self._asked: str | Batch = ""
+
+    def ask(self, after: str) -> None:
+        """Begin with the accounts behind one of them."""
+        self._asked = after
+        if self._helper is None:
+            self._asked = self._pricer.price(after)
+            return
+        try:
+            _tell(self._helper, after)
+        except OSError:  # it has ended
+            self._helper = None
+
+    def answer(self) -> Batch:
+        """Return what was asked for. Raises as pricing does; what happens beside is met here."""
+        if isinstance(self._asked, Batch):
+            return self._asked
+        if self._helper is not None and self._helper.stdout is not None:
+            try:
+                batch: Batch = pickle.load(self._helper.stdout)  # noqa: S301 - our own process
+            except (EOFError, OSError, pickle.UnpicklingError):
+                self._helper = None
+            else:
+                return batch
+        return self._pricer.price(self._asked)
+
+
+@contextmanager
+def pricing(engine: Engine, job: Job) -> Iterator[Ahead]:
+    """Price in a process beside this one where the run is long; it is gone at the end."""
+    pricer = Pricer(engine, job)
+    helper = None
+    if job.run.accounts >= WORTH_A_PROCESS:
+        with suppress(OSError):  # no room for another: all of it is priced here
+            helper = start_beside(_MAIN)
+    try:
+        if helper is not None:
+            with suppress(OSError):
+                _tell(helper, (_address(engine), job))
+        yield Ahead(pricer, helper)
+    finally:
+        if helper is not None:
+            helper.kill()
+            with suppress(OSError):  # what it was not told any more
+                helper.__exit__(None, None, None)
+
+
+def _tell(helper: subprocess.Popen[bytes], what: Any) -> None:
+    if helper.stdin is not None:
+        pickle.dump(what, helper.stdin)
+        helper.stdin.flush()
+
+
+def _address(engine: Engine) -> str:
+    """Return the database's URL, with the password that was found for it elsewhere."""
+    url = engine.url
+    if engine.dialect.name == "postgresql":
+        with reading(engine) as session:
+            bare: Any = session.connection().connection.driver_connection
+            url = url.set(password=bare.info.password or None)
+    return url.render_as_string(hide_password=False)
+
+
+def serve() -> None:
+    """Be the process: read names of accounts from stdin, write what is behind them to stdout."""
+    asked, told = sys.stdin.buffer, sys.stdout.buffer
+    address, job = pickle.load(asked)  # noqa: S301 - from our own parent
+    pricer = Pricer(make_engine(address), job)
+    gc.freeze()  # what is loaded by now outlives the run, and is most of the heap
+    with suppress(EOFError):  # nobody asks any more
+        while True:
+            pickle.dump(pricer.price(pickle.load(asked)), told)  # noqa: S301 - from our own parent
+            told.flush()
