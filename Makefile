@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test check coverage sim sim-mutants kills bench lab-up lab-down format servers clean
 
 demo: $(READY) ; $(PY) -m lab.demo
-test: $(READY) servers ; $(PY) -m $(if $(ARGS),pytest -n 6 --dist loadscope --no-loadscope-reorder $(ARGS),tests.whole)
+test: $(READY) servers ; $(PY) -m tests.whole $(ARGS)
 check: $(READY) ; $(PY) tools/check.py
 # SEED=s tells one seed's story, SEEDS=n plays n of them
 sim: $(READY) ; $(PY) -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)

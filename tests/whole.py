@@ -1,5 +1,7 @@
 """`python -m tests.whole`: every test of the project; ends with 1 where one of them failed.
 
+With arguments of pytest it runs those tests alone.
+
 pytest and the kills wait for timers, devices and servers; the simulation has a clock of its own
 and waits for nobody. So it runs all the while, with the least priority, on what those leave of the
 cores.
@@ -52,6 +54,8 @@ def beside(arguments: tuple[str, ...], told: IO[bytes]) -> Iterator[subprocess.P
 
 def main() -> int:
     """Run all, one after the other has ended, and show what each of them says."""
+    if only := sys.argv[1:]:
+        return subprocess.run([sys.executable, "-m", *PYTEST, *only], check=False).returncode
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     with tempfile.TemporaryFile() as told, beside(SIMULATION, told) as simulation:
         subprocess.run([sys.executable, "-m", *COMPILE], stdout=subprocess.DEVNULL, check=False)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from inventory import StalePlan
-from lab.small_isp import TIERS
 from orchestrator.recover import recover
 from tests.faults.moments import consistent, lines_to, neighbour_is_untouched
 from tests.orchestrator.moments import (
@@ -20,6 +19,7 @@ from tests.orchestrator.moments import (
     OLT,
     ONE,
     PLAIN,
+    come_online,
     disputed,
     is_as_before,
     is_done,
@@ -41,18 +41,6 @@ LOCK_S = napalm.LOCK_WAIT_S  # before a fixture shortens it
 def isp(patient_isp: Rig) -> Rig:
     """A program that waits: every moment here is arranged."""
     return patient_isp
-
-
-def come_online(rig: Rig, plan: str) -> None:
-    """The session that a router's reload took down comes up again by the rows."""
-    down, up, _ = TIERS[plan]
-    rig.fleet.control(
-        BNG,
-        "session_open",
-        user="user1001@isp",
-        acct_session_id="again",
-        service=f"bandmaster({down}k,{up}k)",
-    )
 
 
 def ended_alone(rig: Rig) -> str:

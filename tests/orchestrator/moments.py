@@ -50,8 +50,13 @@ def upgrade(rig: Rig) -> tuple[str, Outcome]:
 
 def log_in_again(rig: Rig, plan: str = OLD) -> None:
     """The subscriber's router dials in with what RADIUS had told it: the rate of that plan."""
-    down, up = SPEED[plan]
     rig.fleet.control(BNG, "session_close", acct_session_id="8a1001")
+    come_online(rig, plan)
+
+
+def come_online(rig: Rig, plan: str) -> None:
+    """A session that was taken down comes up again by the rows: at the rate of that plan."""
+    down, up = SPEED[plan]
     rig.fleet.control(
         BNG,
         "session_open",

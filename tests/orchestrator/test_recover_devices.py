@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 
-from lab.small_isp import TIERS
 from orchestrator.apply import apply_plan
 from orchestrator.interrupt import Interrupts
 from orchestrator.plan import make_plan
@@ -24,6 +23,7 @@ from tests.orchestrator.moments import (
     OLT,
     ONE,
     PLAIN,
+    come_online,
     disputed,
     is_as_before,
     is_done,
@@ -147,19 +147,8 @@ def test_a_reload_right_after_the_decision(isp: Rig, device: str) -> None:
     # the subscriber's session went down with the router and comes back by the rows
     if device == BNG:
         assert truth(isp, ONE).session == (0, 0)
-        _come_online(isp, NEW)
+        come_online(isp, NEW)
     is_done(isp)
-
-
-def _come_online(rig: Rig, plan: str) -> None:
-    down, up, _ = TIERS[plan]
-    rig.fleet.control(
-        BNG,
-        "session_open",
-        user="user1001@isp",
-        acct_session_id="again",
-        service=f"bandmaster({down}k,{up}k)",
-    )
 
 
 @pytest.mark.parametrize("device", [BNG, OLT])
@@ -246,7 +235,7 @@ def test_a_reload_while_preparing(isp: Rig, device: str) -> None:
     when(isp, OLT, "prepared", lambda: isp.fleet.control(device, "reload"))
     assert upgrade(isp)[0] == "aborted"
     if device == BNG:
-        _come_online(isp, OLD)
+        come_online(isp, OLD)
     is_as_before(isp)
 
 
