@@ -249,11 +249,10 @@ def line(kind: str, participant: str = "", **detail: Any) -> Line:
 def note(
     session: Session, set_id: str, *lines: Line, now: dt.datetime | None = None
 ) -> dt.datetime:
-    """Add lines to the story of a set and return their time; `now` where the caller knows it."""
+    """Add lines, one or more, to the story of a set; return their time: `now`, or the store's."""
     at = now or database_now(session)
     rows = [{"set_id": set_id, "at": at, **each} for each in lines]
-    if rows:
-        session.connection().execute(_STORY, rows)
+    session.connection().execute(_STORY, rows)
     return at
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import replace
 
 import pytest
-from sqlmodel import col, select
+from sqlmodel import col, select, update
 
 from device_templates import AccessSession, ReplyAttribute
 from inventory import DatabaseProblem, Device
@@ -16,7 +16,7 @@ from orchestrator.astray import Outbox
 from orchestrator.clock import HostClock
 from orchestrator.database import reading, writing
 from orchestrator.decide import reverse_changes
-from orchestrator.journal import load_set
+from orchestrator.journal import load_set, session_name
 from orchestrator.recover import recover
 from orchestrator.rows import ChangeRow, ParticipantRow
 from tests.orchestrator.moments import (
@@ -34,6 +34,7 @@ from tests.orchestrator.moments import (
     upgrade,
 )
 from tests.orchestrator.rig import Rig, truth
+from tests.orchestrator.test_leases import Moving
 from workflows import CoaReply
 
 COA = "CoA-Request"
@@ -170,6 +171,24 @@ def test_nothing_is_sent_that_cannot_be_written_down(
     assert truth(isp, ONE).session == SPEED[OLD]
     recover(isp.office)
     is_done(isp)
+
+
+def test_what_stands_in_the_store_is_not_written_again_at_once(isp: Rig) -> None:
+    """One look for all requests of a pass, until it is too old to be a bound for them."""
+    assert upgrade(isp)[0] == "done"
+    clock = Moving()
+    with reading(isp.office.engine) as session:
+        change = session.exec(select(ChangeRow)).one()
+    name = session_name(change.change_id)
+    outbox = Outbox(office=replace(isp.office, clock=clock), set_id=change.set_id, left=[name])
+    written = []
+    for seconds in (0, astray.AGAIN_S - 1, 1):
+        clock.now_s += seconds
+        with writing(isp.office.engine) as session:
+            session.execute(update(ParticipantRow).values(sent_at=None))
+        outbox.ahead(name)
+        written.append(_sent_at(isp) is not None)
+    assert written == [True, False, True]
 
 
 def test_a_slow_nas_is_written_down_again(isp: Rig) -> None:

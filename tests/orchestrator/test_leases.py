@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
 from inventory import LeaseHeld
+from orchestrator import leases
 from orchestrator.clock import HostClock
 from orchestrator.database import reading, writing
 from orchestrator.leases import LeaseLostError, Leases, Owner, list_leases
@@ -80,6 +82,24 @@ def test_all_are_taken_or_none(worker: Make, empty_engine: Engine, clock: Moving
     with pytest.raises(LeaseLostError):
         second.fence()
     assert clock.sleeps == []
+
+
+def test_a_row_that_is_never_free_is_told_and_not_tried_for_ever(
+    worker: Make, clock: Moving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that take the same lease meet once or twice; a table that is broken is no such race."""
+    first, tries = worker("first"), 0
+
+    def broken(*_given: object) -> None:
+        nonlocal tries
+        tries += 1
+        clock.now_s += 1
+        raise IntegrityError("INSERT", {}, ValueError("broken"))
+
+    monkeypatch.setattr(first, "_try", broken)
+    with pytest.raises(IntegrityError):
+        first.acquire(BOTH, wait_s=5)
+    assert tries == 5 + leases._RACE_S + 1
 
 
 def test_a_worker_without_devices_takes_nothing_and_may_decide(
