@@ -27,6 +27,7 @@ from billing_bridge.beside import serve
 serve()
 """
 _ROOM = Path(__file__).parent
+Helper = subprocess.Popen[bytes]  # a process beside, spoken to through its stdin and stdout
 _NEEDED = re.compile(r"PG(?!PASSWORD)|LC_|LD_|SSL_|(?:PATH|HOME|LANG|TZ|TMPDIR|SYSTEMROOT)$")
 
 
@@ -55,7 +56,7 @@ def store_of(dialect: str, bare: Any) -> Store:
 
 
 @contextmanager
-def walking(store: Store, parts: Sequence[Part]) -> Iterator[list[subprocess.Popen[bytes]]]:
+def walking(store: Store, parts: Sequence[Part]) -> Iterator[list[Helper]]:
     """Start a process for each part; all of them are gone at the end. OSError if one cannot be."""
     with ExitStack() as stack:
         helpers = []
@@ -68,7 +69,7 @@ def walking(store: Store, parts: Sequence[Part]) -> Iterator[list[subprocess.Pop
         yield helpers
 
 
-def start_beside(program: str, *words: str) -> subprocess.Popen[bytes]:
+def start_beside(program: str, *words: str) -> Helper:
     """Start a program of ours in an interpreter of its own; OSError if none can be started.
 
     It is told what it needs through its stdin: nothing secret is in its words or environment.
@@ -87,14 +88,14 @@ def start_beside(program: str, *words: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _send(helper: subprocess.Popen[bytes], text: str) -> None:
+def _send(helper: Helper, text: str) -> None:
     if helper.stdin is not None:
         helper.stdin.write(text.encode())
         helper.stdin.close()
         helper.stdin = None
 
 
-def outcome(helper: subprocess.Popen[bytes]) -> Walked | None:
+def outcome(helper: Helper) -> Walked | None:
     """Wait for what a process found; None where it could not walk its part."""
     said, _ = helper.communicate()
     if helper.returncode:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import pickle
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from sqlalchemy import Engine
 from billing_bridge import (
     Drafter,
     DraftRows,
+    Helper,
     InvoiceRun,
     billed_count,
     draft_rows,
@@ -81,7 +81,7 @@ class Ahead:
     One question is open at a time.
     """
 
-    def __init__(self, pricer: Pricer, helper: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, pricer: Pricer, helper: Helper | None) -> None:
         self._pricer = pricer
         self._helper = helper
         self._asked: str | Batch = ""
@@ -131,7 +131,7 @@ def pricing(engine: Engine, job: Job) -> Iterator[Ahead]:
                 helper.__exit__(None, None, None)
 
 
-def _tell(helper: subprocess.Popen[bytes], what: Any) -> None:
+def _tell(helper: Helper, what: Any) -> None:
     if helper.stdin is not None:
         pickle.dump(what, helper.stdin)
         helper.stdin.flush()
