@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
-from typing import Any
-
 _SHOWN = 20  # problems of a file in a message; the rest are counted
 
 
@@ -22,10 +19,6 @@ class BandmasterError(Exception):
         self.problem = problem
         self.remedy = remedy
         super().__init__(f"{thing}: {problem}")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # without __init__, whose parameters differ: an error comes whole from another process
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class WrongUse(BandmasterError):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import pickle
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Engine
@@ -16,12 +16,12 @@ from billing_bridge import (
     Drafter,
     DraftRows,
     Helper,
-    InvoiceRun,
     billed_count,
     draft_rows,
+    find_run,
     start_beside,
 )
-from inventory import BandmasterError, list_accounts, list_plans
+from inventory import list_accounts, list_plans
 
 from .database import make_engine, reading
 
@@ -37,14 +37,14 @@ class Batch:
     account_ids: Sequence[str]
     billed: int  # as `billed_count` says
     rows: DraftRows
-    left_out: tuple[tuple[str, BandmasterError], ...]
+    left_out: Sequence[tuple[str, str]]  # accounts that cannot be billed, and why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A run, and how many accounts of it are priced at once."""
 
-    run: InvoiceRun
+    run_id: str
     size: int
     backdate_days: int
 
@@ -54,15 +54,16 @@ class Pricer:
 
     def __init__(self, engine: Engine, job: Job) -> None:
         self._engine = engine
-        self._job = job
+        self._size = job.size
         with reading(engine) as session:
+            self.run = find_run(session, job.run_id)
             self._drafter = Drafter(list_plans(session), backdate_days=job.backdate_days)
 
     def price(self, after: str) -> Batch:
         """Return the next accounts behind one."""
-        run = self._job.run
+        run = self.run
         with reading(self._engine) as session:
-            accounts = list_accounts(session, run.legal_entity, after=after, limit=self._job.size)
+            accounts = list_accounts(session, run.legal_entity, after=after, limit=self._size)
             ids = [account.account_id for account in accounts]
             billed = billed_count(session, ids)
             drafted = self._drafter.draft(session, accounts, run.on_date, run.known_seq)
@@ -71,7 +72,7 @@ class Pricer:
             account_ids=ids,
             billed=billed,
             rows=draft_rows(run, drafted.drafts),
-            left_out=drafted.left_out,
+            left_out=[(name, str(problem)) for name, problem in drafted.left_out],
         )
 
 
@@ -103,11 +104,11 @@ class Ahead:
             return self._asked
         if self._helper is not None and self._helper.stdout is not None:
             try:
-                batch: Batch = pickle.load(self._helper.stdout)  # noqa: S301 - our own process
-            except (EOFError, OSError, pickle.UnpicklingError):
+                told = json.loads(self._helper.stdout.readline())
+            except (OSError, ValueError):  # it has ended, perhaps in the middle of a word
                 self._helper = None
             else:
-                return batch
+                return Batch(**{**told, "rows": DraftRows(**told["rows"])})
         return self._pricer.price(self._asked)
 
 
@@ -116,13 +117,13 @@ def pricing(engine: Engine, job: Job) -> Iterator[Ahead]:
     """Price in a process beside this one where the run is long; it is gone at the end."""
     pricer = Pricer(engine, job)
     helper = None
-    if job.run.accounts >= WORTH_A_PROCESS:
+    if pricer.run.accounts >= WORTH_A_PROCESS:
         with suppress(OSError):  # no room for another: all of it is priced here
             helper = start_beside(_MAIN)
     try:
         if helper is not None:
             with suppress(OSError):
-                _tell(helper, (_address(engine), job))
+                _tell(helper, {"address": _address(engine), "job": asdict(job)})
         yield Ahead(pricer, helper)
     finally:
         if helper is not None:
@@ -133,7 +134,7 @@ def pricing(engine: Engine, job: Job) -> Iterator[Ahead]:
 
 def _tell(helper: Helper, what: Any) -> None:
     if helper.stdin is not None:
-        pickle.dump(what, helper.stdin)
+        helper.stdin.write(json.dumps(what).encode() + b"\n")
         helper.stdin.flush()
 
 
@@ -148,12 +149,19 @@ def _address(engine: Engine) -> str:
 
 
 def serve() -> None:
-    """Be the process: read names of accounts from stdin, write what is behind them to stdout."""
-    asked, told = sys.stdin.buffer, sys.stdout.buffer
-    address, job = pickle.load(asked)  # noqa: S301 - from our own parent
-    pricer = Pricer(make_engine(address), job)
+    """Be the process: read names of accounts from stdin, write what is behind them to stdout.
+
+    A line of JSON is one question or one answer; the first says where the store is, and the job.
+    """
+    begin = json.loads(sys.stdin.readline())
+    pricer = Pricer(make_engine(begin["address"]), Job(**begin["job"]))
     gc.freeze()  # what is loaded by now outlives the run, and is most of the heap
-    with suppress(EOFError):  # nobody asks any more
-        while True:
-            pickle.dump(pricer.price(pickle.load(asked)), told)  # noqa: S301 - from our own parent
-            told.flush()
+    for line in sys.stdin:
+        sys.stdout.write(_words(pricer.price(json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+def _words(batch: Batch) -> str:
+    told = {name: getattr(batch, name) for name in Batch.__slots__}
+    # asdict would copy every value of every row
+    return json.dumps({**told, "rows": {"bills": batch.rows.bills, "lines": batch.rows.lines}})

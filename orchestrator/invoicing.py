@@ -42,7 +42,6 @@ from billing_bridge import (
 )
 from inventory import (
     Account,
-    BandmasterError,
     LedgerBroken,
     Refused,
     account_zones,
@@ -71,7 +70,7 @@ class RunOutcome:
     """A run that is drafted, and all accounts that could not be billed, with the reason."""
 
     run: InvoiceRun
-    left_out: tuple[tuple[str, BandmasterError], ...]
+    left_out: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +98,9 @@ def draft_run(
         _refuse_future(session, legal_entity, on, now)
         head = ledger_head(session).seq
         run = begin_run(session, legal_entity, on, actor, now, head)
-    left_out: dict[str, BandmasterError] = {}
+    left_out: dict[str, str] = {}
     seen = 0
-    job = Job(run=run, size=BATCH, backdate_days=bills.backdate_days)
+    job = Job(run_id=run.run_id, size=BATCH, backdate_days=bills.backdate_days)
     with pricing(engine, job) as ahead:
         _leave_out(ahead, run, left_out)
         ahead.ask(run.after_account)
@@ -118,7 +117,7 @@ def draft_run(
     return RunOutcome(run=run, left_out=tuple(left_out.items()))
 
 
-def _leave_out(ahead: Ahead, run: InvoiceRun, left_out: dict[str, BandmasterError]) -> None:
+def _leave_out(ahead: Ahead, run: InvoiceRun, left_out: dict[str, str]) -> None:
     """Say of the accounts that a run has behind it which were left out: no store holds reasons."""
     after = ""
     while after < run.after_account:
@@ -128,9 +127,7 @@ def _leave_out(ahead: Ahead, run: InvoiceRun, left_out: dict[str, BandmasterErro
         after = batch.account_ids[-1]
 
 
-def _kept(
-    engine: Engine, run: InvoiceRun, batch: Batch, left_out: dict[str, BandmasterError]
-) -> InvoiceRun:
+def _kept(engine: Engine, run: InvoiceRun, batch: Batch, left_out: dict[str, str]) -> InvoiceRun:
     """Write a batch under the lock if nobody else moved the run, or billed those, meanwhile."""
     ids = batch.account_ids
     with _billing(engine, run.legal_entity) as session:

@@ -53,7 +53,7 @@ def run(on: On = None, entity: Entity = "", json: JsonFlag = False) -> None:
         date = on.date() if on else _today(engine)
         found = draft_run(engine, _bills(settings), issuer, date, desk.actor(), _teller("accounts"))
     _tell_end()
-    left = [{"account": name, "why": str(problem)} for name, problem in found.left_out]
+    left = [{"account": name, "why": why} for name, why in found.left_out]
     if json:
         data({"run": found.run, "left_out": left}, acted=True)
     else:
