@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import NULLTYPE, TypeEngine
 
 T = TypeVar("T")
 
@@ -40,6 +41,11 @@ class _Names(TypeDecorator[list[str]]):
 
     impl = Text
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        # no type for PostgreSQL: a VARCHAR that is cast is no constant to its planner, and a long
+        # list is then compared name by name with every row, where a constant's are hashed
+        return NULLTYPE if dialect.name == "postgresql" else dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str:
         names = list(value)

@@ -115,6 +115,9 @@ def _begin(words: str, connection: PoolProxiedConnection) -> None:
     connection.cursor().execute(words)
 
 
+_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Session]:
     """One transaction that may write: committed when the block ends, rolled back when it raises."""
@@ -129,9 +132,12 @@ def reading(engine: Engine) -> Iterator[Session]:
     """One transaction that only reads, from one snapshot."""
     reader = engine.get_execution_options().get(_READER, engine)
     with named_problems(), Session(reader, expire_on_commit=False) as session:
-        if engine.dialect.name == "postgresql":
-            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        yield session
+        if engine.dialect.name != "postgresql":
+            yield session
+            return
+        with session.begin():  # ends in COMMIT: at a rollback the driver drops all it has prepared
+            session.connection(execution_options=_SNAPSHOT)
+            yield session
 
 
 @contextmanager
