@@ -17,6 +17,7 @@ from benchmarks.databases import DATABASES, database
 from benchmarks.measure import Claim, run, working_folder
 from billing_bridge import NewEvent, append, flat_tax, list_runs, service_payload
 from inventory import new_id, rows
+from orchestrator.ahead import PROCESSES
 from orchestrator.bills import Bills
 from orchestrator.database import make_engine, reading, writing
 from orchestrator.invoicing import draft_run, finalise
@@ -72,9 +73,9 @@ def child(url: str, what: str, month: str) -> None:
     else:
         count = finalise(engine, BILLS, last[0].run_id, "bench", _quiet, early=True).issued
     spent = time.perf_counter() - begun
-    # its own peak, and that of the largest process it started beside
-    usage = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    peak_mb = sum(each.ru_maxrss for each in usage) / 1024
+    # its own peak, and for each process that it may start beside that of the largest
+    own, beside = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak_mb = (own.ru_maxrss + PROCESSES * beside.ru_maxrss) / 1024
     print(json.dumps({"s": spent, "mb": peak_mb, "made": count}))
 
 

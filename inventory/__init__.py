@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from .importers_keep import Adoption, ImportCount, ImportResult, keep_batch
     from .nornir_plugin import BandmasterInventory, nornir_inventory
     from .payers import (
+        account_behind,
         account_zones,
         count_accounts,
         list_accounts,
@@ -191,6 +192,7 @@ __all__ = [
     "Unreadable",
     "UtcInstant",
     "WrongUse",
+    "account_behind",
     "account_zones",
     "accounted_after",
     "accounted_at",
@@ -280,6 +282,7 @@ _LATER = {
         "nornir_inventory",
     ),
     "payers": (
+        "account_behind",
         "account_zones",
         "count_accounts",
         "list_accounts",

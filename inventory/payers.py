@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import bindparam, false, func, select
+from sqlalchemy import Select, bindparam, false, func, select
 from sqlalchemy.orm import Session
 
 from .rows import ACCOUNT, LEGAL_ENTITY, LINE
@@ -23,14 +24,25 @@ def list_accounts(
     session: Session, legal_entity: str = "", *, after: str = "", limit: int = 0
 ) -> tuple[Account, ...]:
     """Return an issuer's accounts by id ("" = all of them), at most `limit` (0 = all) after one."""
-    query = select(ACCOUNT).where(ACCOUNT.c.account_id > after).order_by(ACCOUNT.c.account_id)
+    query = _behind(select(ACCOUNT), legal_entity, after)
+    rows = session.execute(query.limit(limit) if limit else query).all()
+    # a third of what `mappings` costs: a billing run reads every account
+    return tuple(Account(**dict(zip(_ACCOUNT_NAMES, row, strict=True))) for row in rows)
+
+
+def account_behind(session: Session, legal_entity: str, after: str, count: int) -> str | None:
+    """Return the id of an issuer's `count`-th account after one; None if there are fewer."""
+    query = _behind(select(ACCOUNT.c.account_id), legal_entity, after)
+    return session.execute(query.offset(count - 1).limit(1)).scalar_one_or_none()
+
+
+def _behind(query: Select[Any], legal_entity: str, after: str) -> Select[Any]:
+    query = query.where(ACCOUNT.c.account_id > after).order_by(ACCOUNT.c.account_id)
     if legal_entity:
         # wrapped: a bare equality is taken for rare by a PostgreSQL without fresh statistics, which
         # then reads and sorts the whole table for each page
         query = query.where(func.coalesce(ACCOUNT.c.legal_entity == legal_entity, false()))
-    rows = session.execute(query.limit(limit) if limit else query).all()
-    # a third of what `mappings` costs: a billing run reads every account
-    return tuple(Account(**dict(zip(_ACCOUNT_NAMES, row, strict=True))) for row in rows)
+    return query
 
 
 def count_accounts(session: Session, legal_entity: str) -> int:

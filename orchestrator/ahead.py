@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,10 +22,11 @@ from billing_bridge import (
     find_run,
     start_beside,
 )
-from inventory import list_accounts, list_plans
+from inventory import account_behind, list_accounts, list_plans
 
 from .database import make_engine, reading
 
+PROCESSES = 2  # beside this one: pricing takes twice as long as writing
 WORTH_A_PROCESS = 10_000  # accounts: to start one costs as much as pricing these
 _MAIN = "from orchestrator.ahead import serve; serve()"
 
@@ -59,6 +61,11 @@ class Pricer:
             self.run = find_run(session, job.run_id)
             self._drafter = Drafter(list_plans(session), backdate_days=job.backdate_days)
 
+    def behind(self, after: str) -> str | None:
+        """Return where the accounts that are priced next begin; None where they are the last."""
+        with reading(self._engine) as session:
+            return account_behind(session, self.run.legal_entity, after, self._size)
+
     def price(self, after: str) -> Batch:
         """Return the next accounts behind one."""
         run = self.run
@@ -77,59 +84,87 @@ class Pricer:
 
 
 class Ahead:
-    """Prices what is asked for before it is needed: beside this process, or here where it fails.
+    """Prices accounts before they are needed: in processes beside this one, or here.
 
-    One question is open at a time.
+    Each helper has one question open at a time, and they take turns. What is asked for next is a
+    guess, by the accounts as they are now: an answer to another question is thrown away.
     """
 
-    def __init__(self, pricer: Pricer, helper: Helper | None) -> None:
+    def __init__(self, pricer: Pricer, helpers: Iterable[Helper], missing: int = 0) -> None:
         self._pricer = pricer
-        self._helper = helper
-        self._asked: str | Batch = ""
+        self._idle = deque(helpers)
+        self._asked: dict[str, Helper] = {}  # by the account behind which, in order
+        self._next: str | None = None  # behind which account to ask next; None: there is no more
+        self.missing = missing  # helpers that could not be started, or ended before the run did
 
-    def ask(self, after: str) -> None:
-        """Begin with the accounts behind one of them."""
-        self._asked = after
-        if self._helper is None:
-            self._asked = self._pricer.price(after)
-            return
-        try:
-            _tell(self._helper, after)
-        except OSError:  # it has ended
-            self._helper = None
+    def batch(self, after: str) -> Batch:
+        """Return the accounts behind one of them, and have those begun that follow.
 
-    def answer(self) -> Batch:
-        """Return what was asked for. Raises as pricing does; what happens beside is met here."""
-        if isinstance(self._asked, Batch):
-            return self._asked
-        if self._helper is not None and self._helper.stdout is not None:
+        Raises as pricing does: what happens beside is met again here.
+        """
+        if after not in self._asked:  # the first, or somebody else moved the run
+            self._forget()
+            self._next = after
+            self._ask()
+        helper = self._asked.pop(after, None)
+        batch = self._answer(helper) if helper is not None else None
+        self._ask()
+        return batch or self._pricer.price(after)
+
+    def _ask(self) -> None:
+        while self._idle and self._next is not None:
+            helper = self._idle.popleft()
             try:
-                told = json.loads(self._helper.stdout.readline())
-            except (OSError, ValueError):  # it has ended, perhaps in the middle of a word
-                self._helper = None
-            else:
-                return Batch(**{**told, "rows": DraftRows(**told["rows"])})
-        return self._pricer.price(self._asked)
+                _tell(helper, self._next)
+            except OSError:  # it has ended
+                self.missing += 1
+                continue
+            self._asked[self._next] = helper
+            self._next = self._pricer.behind(self._next)
+
+    def _answer(self, helper: Helper) -> Batch | None:
+        """Wait for a helper's answer; None where it has ended, perhaps in the middle of a word."""
+        try:
+            told = json.loads(helper.stdout.readline() if helper.stdout else "")
+        except (OSError, ValueError):
+            self.missing += 1
+            return None
+        self._idle.append(helper)
+        return Batch(**{**told, "rows": DraftRows(**told["rows"])})
+
+    def _forget(self) -> None:
+        for helper in self._asked.values():
+            self._answer(helper)
+        self._asked.clear()
 
 
 @contextmanager
 def pricing(engine: Engine, job: Job) -> Iterator[Ahead]:
-    """Price in a process beside this one where the run is long; it is gone at the end."""
+    """Price in processes beside this one where the run is long; they are gone at the end."""
     pricer = Pricer(engine, job)
-    helper = None
-    if pricer.run.accounts >= WORTH_A_PROCESS:
-        with suppress(OSError):  # no room for another: all of it is priced here
-            helper = start_beside(_MAIN)
+    helpers: list[Helper] = []
+    with ExitStack() as stack:
+        wanted = PROCESSES if pricer.run.accounts >= WORTH_A_PROCESS else 0
+        if wanted:
+            first = {"address": _address(engine), "job": asdict(job)}
+            with suppress(OSError):  # no room for another: it is priced by the others, or here
+                while len(helpers) < wanted:
+                    helpers.append(stack.enter_context(_helping(first)))
+        yield Ahead(pricer, helpers, missing=wanted - len(helpers))
+
+
+@contextmanager
+def _helping(first: dict[str, Any]) -> Iterator[Helper]:
+    """Start a helper and tell it the job; OSError if none can be started."""
+    helper = start_beside(_MAIN)
     try:
-        if helper is not None:
-            with suppress(OSError):
-                _tell(helper, {"address": _address(engine), "job": asdict(job)})
-        yield Ahead(pricer, helper)
+        with suppress(OSError):  # it has ended, which is met with the first question
+            _tell(helper, first)
+        yield helper
     finally:
-        if helper is not None:
-            helper.kill()
-            with suppress(OSError):  # what it was not told any more
-                helper.__exit__(None, None, None)
+        helper.kill()
+        with suppress(OSError):  # what it was not told any more
+            helper.__exit__(None, None, None)
 
 
 def _tell(helper: Helper, what: Any) -> None:

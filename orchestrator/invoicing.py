@@ -71,6 +71,7 @@ class RunOutcome:
 
     run: InvoiceRun
     left_out: tuple[tuple[str, str], ...]
+    helpers_missing: int  # processes beside this one that were to price, and did not to the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,26 +104,18 @@ def draft_run(
     job = Job(run_id=run.run_id, size=BATCH, backdate_days=bills.backdate_days)
     with pricing(engine, job) as ahead:
         _leave_out(ahead, run, left_out)
-        ahead.ask(run.after_account)
         while run.state == "open":
-            batch = ahead.answer()
-            if batch.after != run.after_account:  # somebody else was there first
-                ahead.ask(run.after_account)
-                continue
-            if batch.account_ids:  # while these are written, the next ones are priced
-                ahead.ask(batch.account_ids[-1])
-            run = _kept(engine, run, batch, left_out)
+            run = _kept(engine, run, ahead.batch(run.after_account), left_out)
             seen += BATCH
             tell(min(seen, run.accounts), run.accounts)
-    return RunOutcome(run=run, left_out=tuple(left_out.items()))
+    return RunOutcome(run=run, left_out=tuple(left_out.items()), helpers_missing=ahead.missing)
 
 
 def _leave_out(ahead: Ahead, run: InvoiceRun, left_out: dict[str, str]) -> None:
     """Say of the accounts that a run has behind it which were left out: no store holds reasons."""
     after = ""
     while after < run.after_account:
-        ahead.ask(after)
-        batch = ahead.answer()
+        batch = ahead.batch(after)
         left_out.update(each for each in batch.left_out if each[0] <= run.after_account)
         after = batch.account_ids[-1]
 

@@ -53,6 +53,11 @@ def run(on: On = None, entity: Entity = "", json: JsonFlag = False) -> None:
         date = on.date() if on else _today(engine)
         found = draft_run(engine, _bills(settings), issuer, date, desk.actor(), _teller("accounts"))
     _tell_end()
+    if found.helpers_missing:
+        say(
+            "Slower than usual: a process that was to price beside this one could not start, "
+            "or was ended. No bill is different for it."
+        )
     left = [{"account": name, "why": why} for name, why in found.left_out]
     if json:
         data({"run": found.run, "left_out": left}, acted=True)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from tests.orchestrator.billing_world import BILLS, World, make_world, quiet, sa
 APRIL, MAY = dt.date(2025, 4, 1), dt.date(2025, 5, 1)
 ACCOUNTS = 7
 WAIT_S = 120
-# bills with a process beside, says that process's id after the first batch, and waits to be killed
+# bills with processes beside, says their ids after the first batch, and waits to be killed
 DYING = """
 import datetime as dt, sys, time
 from orchestrator import ahead, invoicing
@@ -33,13 +34,14 @@ from tests.orchestrator.billing_world import BILLS
 invoicing.BATCH, ahead.WORTH_A_PROCESS = 2, 0
 start = ahead.start_beside
 
+helpers = []
+
 def started(program):
-    global helper
-    helper = start(program)
-    return helper
+    helpers.append(start(program))
+    return helpers[-1]
 
 def tell(done, total):
-    print(helper.pid, flush=True)
+    print(*(helper.pid for helper in helpers), flush=True)
     time.sleep(600)
 
 ahead.start_beside = started
@@ -107,31 +109,55 @@ def test_beside_the_bills_are_the_same(
     assert drafted(world) == here
     assert len(here) == ACCOUNTS
     assert found.left_out == (("A-5b", "unpriced: has no price on 2025-03-10"),)
-    (helper,) = helpers
-    assert helper.returncode == -signal.SIGKILL  # it is gone, and was waited for
+    # they are gone, and were waited for
+    assert [helper.returncode for helper in helpers] == [-signal.SIGKILL] * ahead.PROCESSES
+    assert found.helpers_missing == 0
 
 
-@pytest.mark.parametrize("after", [0, 2, 4])
-def test_without_that_process_the_run_ends_the_same(
-    world: World, helpers: list[subprocess.Popen[bytes]], after: int
+@pytest.mark.parametrize("who", [[0], [1], [0, 1]], ids=["one", "other", "both"])
+def test_without_these_processes_the_run_ends_the_same(
+    world: World, helpers: list[subprocess.Popen[bytes]], who: list[int]
 ) -> None:
-    """Goal: nothing hangs on it. Method: it is killed before the first batch, and between them."""
+    """Goal: nothing hangs on them, and it is told. Method: killed after the first batch."""
 
     def die(done: int, _total: int) -> None:
-        if done == after:
-            helpers[-1].kill()
-            helpers[-1].wait()
+        if done == 2:
+            kill(helpers[number] for number in who)
 
-    if not after:
-        with ahead.pricing(world.engine, job(world)) as dead:
-            die(0, 0)
-            for name in ("", "A-1"):
-                dead.ask(name)
-                assert dead.answer().after == name
     found = draft_run(world.engine, BILLS, "isp", APRIL, "test", die)
     assert (found.run.state, found.run.drafts) == ("drafted", ACCOUNTS)
+    assert found.helpers_missing == len(who)
     assert [name for name, _ in found.left_out] == ["A-5b"]
     assert [name for name, _ in drafted(world)] == [f"A-{number}" for number in range(ACCOUNTS)]
+
+
+def test_a_process_that_ends_at_once_is_done_without(
+    world: World, helpers: list[subprocess.Popen[bytes]]
+) -> None:
+    with ahead.pricing(world.engine, job(world)) as priced:
+        kill(helpers)
+        for name, last in (("", "A-1"), ("A-1", "A-3"), ("A-6", None)):
+            batch = priced.batch(name)
+            assert (batch.after, (*batch.account_ids, None)[-2:][0]) == (name, last)
+        assert priced.missing == ahead.PROCESSES
+
+
+def test_another_batch_than_the_expected_one_is_priced_too(
+    world: World, helpers: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: who shares a run with another gets what he asks for. Method: forth, back and again."""
+    monkeypatch.setattr(ahead.Pricer, "price", lambda *_: pytest.fail("priced in this process"))
+    with ahead.pricing(world.engine, job(world)) as priced:
+        for name in ("", "A-1", "A-5", "", "", "A-3", "A-5", "A-6"):
+            assert priced.batch(name).after == name
+        assert (priced.missing, len(helpers)) == (0, ahead.PROCESSES)
+
+
+def kill(helpers: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End them, and wait until they are gone."""
+    for helper in helpers:
+        helper.kill()
+        helper.wait()
 
 
 def job(world: World) -> ahead.Job:
@@ -150,7 +176,8 @@ def test_where_no_process_can_be_started_all_is_priced_here(
 
     monkeypatch.setattr(ahead, "WORTH_A_PROCESS", 0)
     monkeypatch.setattr(ahead, "start_beside", full)
-    assert draft_run(world.engine, BILLS, "isp", APRIL, "test", quiet).run.drafts == ACCOUNTS
+    found = draft_run(world.engine, BILLS, "isp", APRIL, "test", quiet)
+    assert (found.run.drafts, found.helpers_missing) == (ACCOUNTS, ahead.PROCESSES)
 
 
 @pytest.mark.parametrize("where", ["here", "beside"])
@@ -170,8 +197,8 @@ def test_what_is_voided_after_it_was_priced_is_priced_again(
 
     def void_ahead(done: int, _total: int) -> None:
         if done == 2:
-            if where == "beside":  # until the next two accounts are priced
-                assert select.select([helpers[-1].stdout], [], [], WAIT_S)[0]
+            for helper in helpers[-ahead.PROCESSES :]:  # until the next accounts are priced
+                assert select.select([helper.stdout], [], [], WAIT_S)[0]
             invoicing.void_invoice(world.engine, bills, april["A-2"], "test", "wrong address")
 
     assert draft_run(world.engine, bills, "isp", MAY, "test", void_ahead).run.drafts == ACCOUNTS
@@ -180,7 +207,7 @@ def test_what_is_voided_after_it_was_priced_is_priced_again(
 
 
 def test_it_ends_with_who_asked(world: World) -> None:
-    """Goal: a killed run leaves nobody behind. Method: SIGKILL to the run; its helper ends."""
+    """Goal: a killed run leaves nobody behind. Method: SIGKILL to the run; its helpers end."""
     root = Path(__file__).parents[2]
     url = world.engine.url.render_as_string(hide_password=False)
     with subprocess.Popen(
@@ -191,12 +218,12 @@ def test_it_ends_with_who_asked(world: World) -> None:
         env={**os.environ, "PYTHONPATH": str(root)},
     ) as worker:
         assert worker.stdout is not None
-        helper = Path(f"/proc/{int(worker.stdout.readline())}/stat")
-        assert helper.exists()
+        helpers = [Path(f"/proc/{int(pid)}/stat") for pid in worker.stdout.readline().split()]
+        assert [helper.exists() for helper in helpers] == [True] * ahead.PROCESSES
         worker.kill()
     deadline = time.monotonic() + WAIT_S
-    while _runs(helper):
-        assert time.monotonic() < deadline, "the helper goes on by itself"
+    while any(map(_runs, helpers)):
+        assert time.monotonic() < deadline, "a helper goes on by itself"
         time.sleep(0.01)
 
 
