@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Index, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Index, Text, text
 from sqlmodel import Field, SQLModel
 
-from inventory import UtcInstant
+from inventory import UtcInstant, table_of
 
 SCOPES = ("line", "usage", "account", "run")
 STATUSES = ("open", "ack", "ignored", "resolved")
@@ -138,11 +138,7 @@ class ObservationRow(SQLModel, table=True):
     observed_at: dt.datetime = _instant()
 
 
-def _table(row: type[SQLModel]) -> Table:
-    return SQLModel.metadata.tables[str(row.__tablename__)]
-
-
-FINDING = _table(FindingRow)
-ACT = _table(FindingActRow)
-CHECK = _table(GateCheckRow)
-OBSERVATION = _table(ObservationRow)
+FINDING = table_of(FindingRow)
+ACT = table_of(FindingActRow)
+CHECK = table_of(GateCheckRow)
+OBSERVATION = table_of(ObservationRow)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Index, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Index, Text, text
 from sqlmodel import Field, SQLModel
 
-from inventory import UtcInstant
+from inventory import UtcInstant, table_of
 
 RUN_STATES = ("open", "drafted", "done")
 KINDS = ("invoice", "credit_note")
@@ -162,15 +162,11 @@ class InvoiceCounterRow(SQLModel, table=True):
     last_number: int = Field(sa_type=BigInteger)
 
 
-def _table(row: type[SQLModel]) -> Table:
-    return SQLModel.metadata.tables[str(row.__tablename__)]
-
-
-RUN = _table(InvoiceRunRow)
-INVOICE = _table(InvoiceRow)
-LINE = _table(InvoiceLineRow)
-TAX = _table(InvoiceTaxRow)
-COUNTER = _table(InvoiceCounterRow)
+RUN = table_of(InvoiceRunRow)
+INVOICE = table_of(InvoiceRow)
+LINE = table_of(InvoiceLineRow)
+TAX = table_of(InvoiceTaxRow)
+COUNTER = table_of(InvoiceCounterRow)
 RUN_NAMES, INVOICE_NAMES, LINE_NAMES = (
     tuple(column.name for column in table.columns) for table in (RUN, INVOICE, LINE)
 )

@@ -11,7 +11,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Table,
     any_,
     bindparam,
     func,
@@ -21,15 +20,15 @@ from sqlalchemy import (
     union_all,
 )
 
-from inventory import one_of
+from inventory import one_of, table_of
 
 from .event import LedgerEvent, read_event
 from .rows import BillingEvent, ConsumerCursor, LedgerHead
 
 _CHUNK = 1000  # numbers in one IN list
-EVENTS: Table = BillingEvent.__table__  # type: ignore[attr-defined]
-HEAD: Table = LedgerHead.__table__  # type: ignore[attr-defined]
-CURSORS: Table = ConsumerCursor.__table__  # type: ignore[attr-defined]
+EVENTS = table_of(BillingEvent)
+HEAD = table_of(LedgerHead)
+CURSORS = table_of(ConsumerCursor)
 
 
 def stored_rows() -> Select[Any]:

@@ -16,7 +16,6 @@ from sqlalchemy import (
     CheckConstraint,
     Index,
     Numeric,
-    Table,
     Text,
     UniqueConstraint,
     text,
@@ -25,7 +24,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
 
-from inventory import UtcInstant
+from inventory import UtcInstant, table_of
 
 _DIGITS = 20  # of 2^64 - 1
 
@@ -237,14 +236,10 @@ class UsageExceptionRow(SQLModel, table=True):
     reason: str = _text()
 
 
-def _table(row: type[SQLModel]) -> Table:
-    return SQLModel.metadata.tables[str(row.__tablename__)]
-
-
-SAMPLES = _table(UsageSampleRow)
-SESSIONS = _table(UsageSessionRow)
-READINGS = _table(UsageReadingRow)
-RECORDS = _table(UsageRecordRow)
-DUE = _table(UsageDueRow)
-WINDOWS = _table(UsageWindowRow)
-EXCEPTIONS = _table(UsageExceptionRow)
+SAMPLES = table_of(UsageSampleRow)
+SESSIONS = table_of(UsageSessionRow)
+READINGS = table_of(UsageReadingRow)
+RECORDS = table_of(UsageRecordRow)
+DUE = table_of(UsageDueRow)
+WINDOWS = table_of(UsageWindowRow)
+EXCEPTIONS = table_of(UsageExceptionRow)

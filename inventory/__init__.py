@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         list_tiers,
         sold_as,
     )
-    from .columns import UtcInstant
+    from .columns import UtcInstant, table_of
     from .importers import ImportBatch, ServiceEntry, parse_files
     from .importers_keep import Adoption, ImportCount, ImportResult, keep_batch
     from .nornir_plugin import BandmasterInventory, nornir_inventory
@@ -248,6 +248,7 @@ __all__ = [
     "session_overlaps",
     "session_signs",
     "sold_as",
+    "table_of",
     "unbind_login",
     "unbind_many",
     "write_group",
@@ -265,7 +266,7 @@ _LATER = {
         "list_tiers",
         "sold_as",
     ),
-    "columns": ("UtcInstant",),
+    "columns": ("UtcInstant", "table_of"),
     "importers": (
         "ImportBatch",
         "ServiceEntry",

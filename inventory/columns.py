@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import DateTime, Text
+from sqlalchemy import DateTime, Table, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlmodel import SQLModel
 
 from .units import instant_text, parse_instant
 
@@ -43,3 +44,8 @@ class UtcInstant(TypeDecorator[dt.datetime]):
         if dialect.name == "sqlite":
             return parse_instant(str(value))
         return value.astimezone(dt.UTC)  # type: ignore[no-any-return]
+
+
+def table_of(row: type[SQLModel]) -> Table:
+    """Return the table behind a row's class, for queries that name columns."""
+    return SQLModel.metadata.tables[str(row.__tablename__)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Index, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Index, Text, UniqueConstraint
 from sqlalchemy import false as sql_false
 from sqlalchemy import text as sql_text
 from sqlmodel import Field, SQLModel
 
-from .columns import UtcInstant
+from .columns import UtcInstant, table_of
 
 
 def _text(*, key: bool = False, refers_to: str | None = None, index: bool = False) -> Any:
@@ -218,20 +218,16 @@ class ServiceRow(SQLModel, table=True):
     billing_from: dt.date
 
 
-def _table(row: type[SQLModel]) -> Table:
-    return SQLModel.metadata.tables[str(row.__tablename__)]
-
-
 # the store asks for columns, not for row objects: no identity map means no stale read, and plain
 # tuples keep a thousand services cheap
-LEGAL_ENTITY = _table(LegalEntityRow)
-ACCOUNT = _table(AccountRow)
-TIER = _table(TierRow)
-PLAN = _table(PlanRow)
-PRICE_VERSION = _table(PriceVersionRow)
-PLAN_TERMS = _table(PlanTermsRow)
-PRICE_TERMS = _table(PriceTermsRow)
-DEVICE = _table(DeviceRow)
-LINE = _table(LineRow)
-ATTACHMENT = _table(AttachmentRow)
-SERVICE = _table(ServiceRow)
+LEGAL_ENTITY = table_of(LegalEntityRow)
+ACCOUNT = table_of(AccountRow)
+TIER = table_of(TierRow)
+PLAN = table_of(PlanRow)
+PRICE_VERSION = table_of(PriceVersionRow)
+PLAN_TERMS = table_of(PlanTermsRow)
+PRICE_TERMS = table_of(PriceTermsRow)
+DEVICE = table_of(DeviceRow)
+LINE = table_of(LineRow)
+ATTACHMENT = table_of(AttachmentRow)
+SERVICE = table_of(ServiceRow)

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from sqlalchemy import Table, bindparam, update
+from sqlalchemy import bindparam, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, select
 
 from billing_bridge import ledger_head
-from inventory import OnHold, OpenChange, Refused, StalePlan, UnknownName
+from inventory import OnHold, OpenChange, Refused, StalePlan, UnknownName, table_of
 from workflows import ChangePlan, PlanItem, plan_from_json
 
 from .coordinator import SetResult, run_set
@@ -25,8 +25,8 @@ from .outcome import ItemOutcome, Outcome
 from .recover import outcomes, recover
 from .rows import ChangeRow, HoldRow, OrderRow, PlanRow
 
-_CHANGE: Table = ChangeRow.__table__  # type: ignore[attr-defined]
-_PLAN: Table = PlanRow.__table__  # type: ignore[attr-defined]
+_CHANGE = table_of(ChangeRow)
+_PLAN = table_of(PlanRow)
 _TRIES = (
     select_columns(_CHANGE.c.change_id, _CHANGE.c.set_id)
     .where(_CHANGE.c.order_id.in_(bindparam("order_ids", expanding=True)))

@@ -13,9 +13,10 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 from sqlmodel import Session
 
+from inventory import table_of
 from workflows import CoaReply
 
 from .database import database_now, writing
@@ -24,9 +25,9 @@ from .office import Office
 from .rows import ChangeRow, ExceptionRow, ParticipantRow
 
 AGAIN_S = 5  # what was written down so long ago is written anew before the next request
-_CHANGE: Table = ChangeRow.__table__  # type: ignore[attr-defined]
-_PART: Table = ParticipantRow.__table__  # type: ignore[attr-defined]
-_EXCEPTION: Table = ExceptionRow.__table__  # type: ignore[attr-defined]
+_CHANGE = table_of(ChangeRow)
+_PART = table_of(ParticipantRow)
+_EXCEPTION = table_of(ExceptionRow)
 _OF_SET = _PART.c.set_id == bindparam("of_set")
 _NAMED = _PART.c.name.in_(bindparam("names", expanding=True))
 _SENT = select(_PART.c.name, _PART.c.sent_at).where(_OF_SET, _PART.c.sent_at.is_not(None))

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Table, bindparam, insert, update
+from sqlalchemy import Engine, bindparam, insert, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from inventory import BandmasterError, DatabaseProblem, KeyConflict, OpenChange, new_id
+from inventory import BandmasterError, DatabaseProblem, KeyConflict, OpenChange, new_id, table_of
 from workflows import Handle, Order, PlanItem, handle_from_json, handle_json, item_from_json
 
 from .database import database_now, writing
@@ -24,11 +24,11 @@ Line = dict[str, str]  # of a story: kind, participant, detail
 OPEN_STATES = ("INTENT", "COMMITTED", "ABORTED", "REVERSED")
 SESSION_PREFIX = "session:"
 
-_CHANGE: Table = ChangeRow.__table__  # type: ignore[attr-defined]
-_SET: Table = SetRow.__table__  # type: ignore[attr-defined]
-_DECISION: Table = DecisionRow.__table__  # type: ignore[attr-defined]
-_PART: Table = ParticipantRow.__table__  # type: ignore[attr-defined]
-_STEP: Table = StepRow.__table__  # type: ignore[attr-defined]
+_CHANGE = table_of(ChangeRow)
+_SET = table_of(SetRow)
+_DECISION = table_of(DecisionRow)
+_PART = table_of(ParticipantRow)
+_STEP = table_of(StepRow)
 # statements are made once: making one costs more than running it
 _CHANGES = (
     select(ChangeRow)

@@ -11,18 +11,18 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Engine, Table, bindparam, delete, insert, update
+from sqlalchemy import Engine, bindparam, delete, insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from inventory import BandmasterError, LeaseHeld
+from inventory import BandmasterError, LeaseHeld, table_of
 
 from .clock import Clock, boot_id, pid_namespace, process_start
 from .database import database_now, writing
 from .rows import LeaseRow
 from .settings import Settings
 
-_LEASE: Table = LeaseRow.__table__  # type: ignore[attr-defined]
+_LEASE = table_of(LeaseRow)
 _NAMED = _LEASE.c.device.in_(bindparam("names", expanding=True))
 _OURS = _LEASE.c.owner == bindparam("whose")
 # in device order, so that two who want the same ones cannot wait for each other

@@ -6,10 +6,10 @@ import datetime as dt
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from sqlalchemy import Table, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 from sqlmodel import Session
 
-from inventory import BandmasterError, DatabaseProblem
+from inventory import BandmasterError, DatabaseProblem, table_of
 
 from .astray import astray_left, doubt
 from .coordinator import devices_of
@@ -29,8 +29,8 @@ from .outcome import Ending, ItemOutcome, Outcome
 from .rows import ChangeRow, ParticipantRow
 from .settle import ensure_decided, settle
 
-_CHANGE: Table = ChangeRow.__table__  # type: ignore[attr-defined]
-_PART: Table = ParticipantRow.__table__  # type: ignore[attr-defined]
+_CHANGE = table_of(ChangeRow)
+_PART = table_of(ParticipantRow)
 _APPLIED = select(_CHANGE.c.applied_at, _CHANGE.c.state).where(
     _CHANGE.c.set_id == bindparam("of_set")
 )

@@ -6,11 +6,11 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Table, bindparam, func, select, union_all, update
+from sqlalchemy import bindparam, func, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from inventory import DatabaseProblem, Device, password_refs
+from inventory import DatabaseProblem, Device, password_refs, table_of
 from workflows import Crew, Goal, Observation
 
 from .astray import astray
@@ -36,8 +36,8 @@ DECISION_TRIES = 3
 SETTLED = ("settled", "no session")  # ends of a live session that ask for nothing more
 # both pass by themselves: nothing is claimed about such a device, a later pass reads it
 PASSING = ("unreachable", "foreign confirm")
-_PART: Table = ParticipantRow.__table__  # type: ignore[attr-defined]
-_EXCEPTION: Table = ExceptionRow.__table__  # type: ignore[attr-defined]
+_PART = table_of(ParticipantRow)
+_EXCEPTION = table_of(ExceptionRow)
 _NAMED = _PART.c.name.in_(bindparam("names", expanding=True))
 _OF_SET = _PART.c.set_id == bindparam("of_set")
 _ARRIVED = (

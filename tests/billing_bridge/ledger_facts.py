@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import Engine, Table, text
+from sqlalchemy import Engine, text
 from sqlmodel import SQLModel
 
 from billing_bridge import (
@@ -17,7 +17,7 @@ from billing_bridge import (
     service_payload,
     undo_ddl,
 )
-from inventory import new_id
+from inventory import new_id, table_of
 
 T0 = dt.datetime(2026, 6, 1, 12, 0, tzinfo=dt.UTC)
 PAYLOADS = {
@@ -28,10 +28,7 @@ PAYLOADS = {
 PLAN_OF = {"t100": "fiber-100", "t300": "fiber-300", "t500": "fiber-500"}
 
 
-TABLES: list[Table] = [
-    row.__table__  # type: ignore[attr-defined]
-    for row in (BillingEvent, LedgerHead, ConsumerCursor)
-]
+TABLES = [table_of(row) for row in (BillingEvent, LedgerHead, ConsumerCursor)]
 
 
 def make_ledger(engine: Engine) -> None:

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 
 from device_templates import as_section, platform
-from inventory import Device, SecretRef
+from inventory import Device, SecretRef, table_of
 from lab.small_isp import SmallIsp
 from orchestrator.answers import answer_exception
 from orchestrator.clock import HostClock
@@ -34,7 +34,7 @@ from workflows.transports import cli_session, connect
 from .hostile import HostileHost, shell
 
 BNG, OLT = "bng-fra-1", "olt-fra-1"
-PARTS = ParticipantRow.__table__  # type: ignore[attr-defined]
+PARTS = table_of(ParticipantRow)
 
 
 class DeadError(BaseException):

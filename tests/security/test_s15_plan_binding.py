@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from inventory import StalePlan
+from inventory import StalePlan, table_of
 from orchestrator.apply import load_plan
 from orchestrator.database import reading
 from orchestrator.office import open_office
@@ -24,7 +24,7 @@ from tests.desk import Desk
 
 from .conftest import Guarded
 
-PLANS: Any = PlanRow.__table__  # type: ignore[attr-defined]
+PLANS = table_of(PlanRow)
 PLANS_LEFT_OUT = frozenset({"change_plan", "service_order", "journal_step", "plan_set", "change"})
 # what is kept for people and decides nothing
 UNUSED = {("created_at",)}
