@@ -78,10 +78,11 @@ class Outbox:
         with writing(self.office.engine) as session:
             if not self.marked:
                 self.before = _sent(session, self.set_id)
-            now = database_now(session)
-            where = {"of_set": self.set_id, "names": self.left, "now": now}
+            # until it is written anew more may be sent, and nobody hears of it if we die
+            latest = database_now(session) + dt.timedelta(seconds=AGAIN_S)
+            where = {"of_set": self.set_id, "names": self.left, "now": latest}
             session.connection().execute(_MARKED, where)
-        self.marked |= dict.fromkeys(self.left, now)
+        self.marked |= dict.fromkeys(self.left, latest)
         self._at_s = now_s
 
     def done(self, name: str) -> None:
@@ -126,7 +127,7 @@ def astray(office: Office, session: Session, set_id: str, now: dt.datetime) -> M
     """Return the seconds for which something may still arrive, by participant; most have none."""
     window_s = office.settings.coa_window_s
     left = {
-        # never longer, though the clock was set back since
+        # never longer, though it was written down ahead or the clock was set back since
         name: min(window_s - (now - at).total_seconds(), window_s)
         for name, at in _sent(session, set_id).items()
     }

@@ -195,19 +195,19 @@ class Leases:
     def renew(self) -> None:
         """Move the deadline on; LeaseLostError when a row is no longer ours."""
         before = self._clock.boottime_s()
+        if before > self._deadline_s:
+            # somebody may have read the counter as dead meanwhile: it must not move any more
+            raise LeaseLostError("lease", "this worker slept past its deadline", "")
         with writing(self._engine) as session:
             until = database_now(session) + dt.timedelta(seconds=self._settings.lease_ttl_s)
             where = {"whose": self._owner.owner, "names": self._devices, "new_until": until}
             result = session.connection().execute(_RENEWED, where)
             if result.rowcount != len(self._devices):
                 raise LeaseLostError("lease", "another worker has taken over", "")
-        if before > self._deadline_s:
-            # we slept past our own deadline: somebody may have read the counter as dead meanwhile
-            raise LeaseLostError("lease", "this worker slept past its deadline", "")
         self._deadline_s = before + self._settings.lease_ttl_s
 
     def fence(self) -> None:
-        """Raise LeaseLostError unless this worker may still send; renew first when it is near."""
+        """Raise LeaseLostError unless this worker may still send."""
         now = self._clock.boottime_s()
         if now >= self._deadline_s:  # also before they are taken and after they are given back
             raise LeaseLostError(

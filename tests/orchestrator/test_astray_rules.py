@@ -199,6 +199,25 @@ def test_what_was_doubted_before_a_long_pass_still_is_after_it(
     assert sent(office) == {"doubted": T0, "new": None}
 
 
+def test_what_was_sent_last_before_a_crash_may_arrive_for_a_whole_window(
+    office: Office, clock: Moving
+) -> None:
+    """Goal: who died wrote down no less than he sent. Method: the last request before AGAIN_S."""
+    put(office, part("one"))
+    outbox = Outbox(office=office, set_id=SET, left=["one"])
+    with reading(office.engine) as session:
+        begun = database_now(session)
+    outbox.ahead("one")
+    clock.now_s += AGAIN_S - 0.1
+    outbox.ahead("one")
+    last = begun + (AGAIN_S - 0.1) * SECOND
+    with reading(office.engine) as session:
+        assert astray(office, session, SET, begun) == {"one": WINDOW_S}
+        for after_s in (0, 1, WINDOW_S - 1, WINDOW_S):
+            left_s = astray(office, session, SET, last + after_s * SECOND)["one"]
+            assert left_s >= WINDOW_S - after_s
+
+
 def test_what_is_decided_and_not_applied_may_have_been_sent_just_now(office: Office) -> None:
     """Who takes a set over knows nothing of its last worker's requests, but from where they go."""
     put(

@@ -131,7 +131,7 @@ def test_a_counter_that_stands_still_is_taken_over(
     assert {row.owner for row in after.values()} == {"heir"}
     assert {row.epoch for row in after.values()} == {2}
     assert {row.counter for row in after.values()} == {0}
-    with pytest.raises(LeaseLostError, match="taken over"):
+    with pytest.raises(LeaseLostError, match="slept past"):
         dead.renew()
 
 
