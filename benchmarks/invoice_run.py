@@ -20,6 +20,7 @@ from inventory import new_id, rows
 from orchestrator.ahead import PROCESSES
 from orchestrator.bills import Bills
 from orchestrator.database import make_engine, reading, writing
+from orchestrator.heap import collect_less
 from orchestrator.invoicing import draft_run, finalise
 from orchestrator.migrate import upgrade
 
@@ -63,6 +64,7 @@ def measure(*, quick: bool) -> Iterator[Claim]:
 
 def child(url: str, what: str, month: str) -> None:
     """Bill in a process of its own, and say how long that took and how much memory."""
+    collect_less()
     engine = make_engine(url)
     with reading(engine) as session:
         last = list_runs(session)[-1:]

@@ -19,6 +19,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.heap import collect_less
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -46,6 +48,7 @@ def run(title: str, measure: Measure) -> int:
     parser.add_argument("--quick", action="store_true", help="few samples; nothing is judged")
     parser.add_argument("--json", action="store_true", help="print the claims as JSON lines")
     given = parser.parse_args()
+    collect_less()  # as every command does
     claims = []
     for claim in measure(quick=given.quick):
         claims.append(claim)

@@ -34,7 +34,8 @@ def _date(value: object) -> bool:
 
 
 # What the events without a service version carry: what must be there, then what may be.
-_Shape = tuple[Mapping[str, Callable[[object], bool]], Mapping[str, Callable[[object], bool]]]
+_Fits = Mapping[str, Callable[[object], bool]]
+_Shape = tuple[_Fits, _Fits]
 _USAGE: _Shape = (
     {"meter": _id, "revision": _number},
     {"samples": _number, "coverage_bp": _number, "source": _id, "late": _number},
@@ -75,6 +76,7 @@ _PLAIN: Mapping[str, _Shape] = {
     "event.reversed": ({}, {"asked_by": _id}),  # of money or usage
     "ledger.anchored": ({}, {}),
 }
+_KNOWN = {kind: {**needed, **optional} for kind, (needed, optional) in _PLAIN.items()}
 
 METER_UNITS: Mapping[str, str] = {"down": "byte", "up": "byte", "p95": "bit_per_s"}
 
@@ -180,8 +182,7 @@ def check_payload(kind: str, payload: Mapping[str, Any], *, versioned: bool) -> 
 
 
 def _check_plain(kind: str, payload: Mapping[str, Any]) -> None:
-    needed, optional = _PLAIN[kind]
-    fits = {**needed, **optional}
+    needed, fits = _PLAIN[kind][0], _KNOWN[kind]
     odd = [name for name in needed if name not in payload]
     odd += [name for name in payload if name not in fits or not fits[name](payload[name])]
     if odd:

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.heap import collect_less
+
 from . import (
     billing,
     change,
@@ -86,6 +88,7 @@ lab.add(app)
 
 def main() -> None:
     """Entry point: ends the process with the exit code of what became of the command."""
+    collect_less()
     _have_streams()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
