@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 
+import pytest
+
+from orchestrator import ahead
 from tests.orchestrator.cli.cli_rig import BOTH, Noc
 
 ACCOUNT = "A-1001"
@@ -17,8 +20,8 @@ def test_bills_are_drafted_looked_at_issued_and_taken_back(noc: Noc) -> None:
     assert bill["net_minor"] == sum(line["amount_minor"] for line in bill["lines"]) > 0
     assert shell.ok("invoice", "preview", ACCOUNT).both.count("svc-1001") == len(bill["lines"])
     assert shell("invoice", "preview", "A-9").code == 2
-    ahead = (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=3)).isoformat()
-    refused = shell("invoice", "run", "--on", ahead)
+    soon = (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=3)).isoformat()
+    refused = shell("invoice", "run", "--on", soon)
     assert (refused.code, "not over" in refused.err) == (5, True)
     assert shell("invoice", "run", "--entity", "nobody").code == 2
 
@@ -56,3 +59,19 @@ def test_bills_are_drafted_looked_at_issued_and_taken_back(noc: Noc) -> None:
     assert open_again["lines"] == bill["lines"]
     shell.ok("ledger", "verify", "--deep")
     shell.ok("ledger", "replay", "--check")
+
+
+def test_a_run_that_has_no_helpers_says_why_it_is_slow(
+    noc: Noc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: who waits for it knows. Method: no process can be started, as where none is left."""
+
+    def full(_program: str) -> None:
+        raise BlockingIOError
+
+    assert "Slower" not in noc.shell.ok("invoice", "run").both
+    monkeypatch.setattr(ahead, "WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(ahead, "start_beside", full)
+    said = noc.shell.ok("invoice", "run", "--json")
+    assert said.value()["run"]["drafts"] == 4
+    assert "Slower than usual: a process that was to price" in said.err
