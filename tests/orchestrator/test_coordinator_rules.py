@@ -88,6 +88,18 @@ def test_a_timer_of_what_will_be_undone_is_not_started_anew(isp: Rig, why: str) 
     is_as_before(isp)
 
 
+@pytest.mark.parametrize(("spare_s", "times"), [(7, 2), (67, 1)], ids=["short", "enough"])
+def test_a_timer_has_to_last_for_the_decision_and_the_confirm(
+    isp: Rig, spare_s: int, times: int
+) -> None:
+    """1.4: a decision may take 7 s, and the confirm its own budget; less left is started anew."""
+    settings = isp.office.settings
+    budget_s = settings.revert_after_s - spare_s
+    isp.office = replace(isp.office, settings=replace(settings, confirm_budget_s=budget_s))
+    assert upgrade(isp)[0] == "done"
+    assert _armed(isp) == times
+
+
 # --- a decision that the store gives up ----------------------------------------------------------
 
 
