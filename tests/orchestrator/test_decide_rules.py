@@ -36,7 +36,7 @@ from orchestrator.journal import list_changes, load_set
 from orchestrator.office import open_office
 from orchestrator.rows import ChangeRow, DecisionRow
 from orchestrator.settings import Settings
-from tests.orchestrator.paper import begin, item, point, upgrade_of
+from tests.orchestrator.paper_items import begin, item, point, upgrade_of
 from tests.schema import create_schema
 from workflows import PlanItem, ServicePoint
 

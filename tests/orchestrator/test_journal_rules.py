@@ -30,7 +30,7 @@ from orchestrator.journal import (
     short,
 )
 from orchestrator.rows import ChangeRow, DecisionRow, ParticipantRow
-from tests.orchestrator.paper import begin, item, point, upgrade_of
+from tests.orchestrator.paper_items import begin, item, point, upgrade_of
 from tests.schema import create_schema
 from workflows import SessionPart
 
