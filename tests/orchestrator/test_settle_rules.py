@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,10 +53,14 @@ def office(tmp_path: Path, empty_engine: Engine) -> Office:
 
 
 @pytest.fixture
-def hurried(empty_engine: Engine, office: Office, monkeypatch: pytest.MonkeyPatch) -> Office:
+def hurried(
+    empty_engine: Engine, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Office]:
     """The same office, whose store says at once that it is locked."""
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 10)
-    return replace(office, engine=make_engine(str(empty_engine.url)))
+    made = make_engine(str(empty_engine.url))
+    yield replace(office, engine=made)
+    made.dispose()
 
 
 @pytest.mark.parametrize("free_after", [0, 1, 2])
@@ -79,7 +84,6 @@ def test_a_store_that_is_locked_is_asked_again_for_the_verdict(
     assert len(refused) == free_after
     row = rows(empty_engine)["a"]
     assert (row.state, row.refusal) == ("ABORTED", "no licence")
-    hurried.engine.dispose()
 
 
 def test_a_store_that_stays_locked_is_given_up_and_nothing_is_decided(
@@ -96,7 +100,6 @@ def test_a_store_that_stays_locked_is_given_up_and_nothing_is_decided(
     assert len(refused) == 3
     with reading(empty_engine) as session:
         assert find_verdict(session, "s-1") == ""
-    hurried.engine.dispose()
 
 
 def test_what_is_decided_is_not_decided_again(office: Office) -> None:
