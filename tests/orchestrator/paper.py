@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import select
 
-from billing_bridge import MoneyPreview
 from inventory import Rate
 from orchestrator.astray import Outbox
 from orchestrator.clock import Clock
@@ -31,13 +30,13 @@ from orchestrator.rows import (
 )
 from orchestrator.settings import Settings
 from orchestrator.settle import _Pass
+from tests.orchestrator import paper_items
 from tests.schema import create_schema
 from workflows import (
     Handle,
     HandleItem,
     ItemSeen,
     Observation,
-    Order,
     PlanItem,
     ServicePoint,
     handle_json,
@@ -66,41 +65,10 @@ def paper_office(folder: Path, engine: Engine, clock: Clock, **settings: Any) ->
 
 
 def item(service_id: str, before: ServicePoint = FAST, after: ServicePoint = SLOW) -> PlanItem:
-    """A change of tier that nothing but the store takes part in."""
-    order = Order(
-        order_id=f"order-{service_id}",
-        idempotency_key=f"key-{service_id}",
-        kind="tier",
-        service_id=service_id,
-        plan_code=after.plan_code,
-        actor="tester",
-        reason_code="requested",
-    )
-    money = MoneyPreview(
-        lines=(),
-        net_minor=0,
-        currency="EUR",
-        exponent=2,
-        period_from=LONG_AGO.date(),
-        period_until=LONG_AGO.date(),
-        then_minor=0,
-        then_months=1,
-    )
-    return PlanItem(
-        order=order,
-        account_id="A-1",
-        address="",
-        service_version=1,
-        before=before,
-        after=after,
-        devices=(),
-        radius=(),
-        session=(),
-        money=money,
-        monthly_delta_minor=0,
-        price_version_id="",
-        priced_for_date=LONG_AGO.date(),
-    )
+    """A change of tier that nothing but the store takes part in, named after its service."""
+    made = paper_items.item(service_id, before, after, today=LONG_AGO.date())
+    named = {"order_id": f"order-{service_id}", "idempotency_key": f"key-{service_id}"}
+    return replace(made, order=replace(made.order, **named))
 
 
 def change(set_id: str, service_id: str, state: str = "COMMITTED", **more: Any) -> ChangeRow:
