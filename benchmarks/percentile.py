@@ -22,9 +22,9 @@ def measure(*, quick: bool) -> Iterator[Claim]:
     chance = random.Random(1)  # noqa: S311 - the same samples every time
     for _ in range(circuits):
         down, up = ([chance.randrange(10**9) for _ in range(SAMPLES)] for _ in range(2))
-        bare_s += _timed(lambda down=down: _bare(down))  # type: ignore[misc]
-        one_s += _timed(lambda down=down: percentile_95(down, SAMPLES))  # type: ignore[misc]
-        both_s += _timed(lambda down=down, up=up: circuit_95(down, up, expected=SAMPLES))  # type: ignore[misc]
+        bare_s += _timed(lambda down=down: _bare(down))  # type: ignore[misc]  # a lambda with a default
+        one_s += _timed(lambda down=down: percentile_95(down, SAMPLES))  # type: ignore[misc]  # a lambda with a default
+        both_s += _timed(lambda down=down, up=up: circuit_95(down, up, expected=SAMPLES))  # type: ignore[misc]  # a lambda with a default
     yield Claim(what=f"{circuits} sorted lists of {SAMPLES}", measured=f"{bare_s:.2f} s")
     yield Claim(
         what=f"95th percentile of {SAMPLES} samples x {circuits} circuits",

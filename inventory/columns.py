@@ -43,7 +43,7 @@ class UtcInstant(TypeDecorator[dt.datetime]):
             return None
         if dialect.name == "sqlite":
             return parse_instant(str(value))
-        return value.astimezone(dt.UTC)  # type: ignore[no-any-return]
+        return value.astimezone(dt.UTC)  # type: ignore[no-any-return]  # the driver's
 
 
 def table_of(row: type[SQLModel]) -> Table:

@@ -118,7 +118,7 @@ def install(edges: Edges) -> None:
         with _RENEWING:
             renew(leases)
 
-    Leases.renew = renewing  # type: ignore[assignment, method-assign]
+    Leases.renew = renewing  # type: ignore[assignment, method-assign]  # cut here
 
 
 def _names(handles: Mapping[str, object]) -> str:

@@ -95,7 +95,7 @@ def _sqlite_engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _connect(connection: object, _record: object) -> None:
         connection.isolation_level = None  # type: ignore[attr-defined]  # we begin ourselves
-        cursor = connection.cursor()  # type: ignore[attr-defined]
+        cursor = connection.cursor()  # type: ignore[attr-defined]  # sqlite3's
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -106,7 +106,7 @@ def _sqlite_engine(url: str) -> Engine:
     reader = engine.execution_options()
     reader.dialect = copy(engine.dialect)
     for each, words in ((engine, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
-        each.dialect.do_begin = partial(_begin, words)  # type: ignore[method-assign]
+        each.dialect.do_begin = partial(_begin, words)  # type: ignore[method-assign]  # on this engine
     engine.update_execution_options(**{_READER: reader})
     return engine
 
@@ -177,10 +177,10 @@ def database_now(session: Session) -> dt.datetime:
     lives in this process, so its clock is the host's; asking SQL keeps one path.
     """
     if _BEGUN in session.info:
-        return session.info[_BEGUN]  # type: ignore[no-any-return]
+        return session.info[_BEGUN]  # type: ignore[no-any-return]  # put there by `writing`
     connection = session.connection()
     if connection.dialect.name == "postgresql":
         value = connection.execute(_POSTGRES_NOW).scalar_one()
-        return value.astimezone(dt.UTC)  # type: ignore[no-any-return]
+        return value.astimezone(dt.UTC)  # type: ignore[no-any-return]  # the driver's
     value = connection.exec_driver_sql(_SQLITE_NOW).scalar_one()
     return dt.datetime.fromisoformat(str(value)).replace(tzinfo=dt.UTC)

@@ -345,7 +345,7 @@ def _without(session: Session, taken_back: Mapping[str, str]) -> dict[str, Servi
 
 def _state(text: str) -> ServiceState:
     (state,) = (known for known in get_args(ServiceState) if known == text)
-    return state  # type: ignore[no-any-return]
+    return state  # type: ignore[no-any-return]  # checked above
 
 
 def _payload(service: Service, **more: Any) -> dict[str, Any]:

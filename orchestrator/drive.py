@@ -105,9 +105,9 @@ def drive(
             if step == "done":
                 settled[name] = _arrived(office, name, seen[name], at if name in found else None)
             elif step in _WORDS:
-                todo.setdefault(step, {})[name] = task.handle  # type: ignore[arg-type]
+                todo.setdefault(step, {})[name] = task.handle  # type: ignore[arg-type]  # a verb
             else:
-                settled[name] = _stuck(office, name, step, seen[name])  # type: ignore[arg-type]
+                settled[name] = _stuck(office, name, step, seen[name])  # type: ignore[arg-type]  # a cause
         again = False
         for verb, handles in todo.items():
             replies = crew.verb(verb, handles)

@@ -154,7 +154,7 @@ def answer_problem(
     with writing(engine) as session:
         problem = find_problem(session, exception_id)
         status = {"record": "resolved", "ignore": "ignored", "ack": "ack"}[action]
-        decide_problem(session, problem, status, actor, reason)  # type: ignore[arg-type]
+        decide_problem(session, problem, status, actor, reason)  # type: ignore[arg-type]  # one of three
         audit(session, actor, f"usage exception {action}", exception_id, reason)
         if action == "record":
             _record(session, problem, service_id, actor)

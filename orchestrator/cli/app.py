@@ -91,7 +91,7 @@ def main() -> None:
     collect_less()
     _have_streams()
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # open now
     quiet(debug=_take_debug(sys.argv[1:])[0])
     sys.exit(finish(run(sys.argv[1:])))
 

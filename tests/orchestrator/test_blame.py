@@ -41,9 +41,9 @@ def blame(
     ours = {name: "NONE" if name == "olt" else "OURS" for name in read}
     seen = {
         name: Observation(
-            pending=({**ours, **(pending or {})})[name],  # type: ignore[arg-type]
+            pending=({**ours, **(pending or {})})[name],  # type: ignore[arg-type]  # one of the letters
             items={
-                service_id: ItemSeen(running=SHORT[letter], startup="OLD")  # type: ignore[arg-type]
+                service_id: ItemSeen(running=SHORT[letter], startup="OLD")  # type: ignore[arg-type]  # one of the letters
                 for service_id, letter in zip("abc", shown, strict=False)
             },
         )

@@ -59,7 +59,7 @@ class Watched:
         if not self._read_buffer:
             # netmiko looks, then sleeps 10 ms; waiting here ends as soon as something comes
             select.select((self.remote_conn,), (), (), LOOK_S)
-        text: str = super().read_channel()  # type: ignore[misc]
+        text: str = super().read_channel()  # type: ignore[misc]  # netmiko has no types
         if not text and (self.remote_conn.closed or self.remote_conn.eof_received):
             # netmiko would poll a dead channel until its timeout
             raise ReadException("the device closed the session")

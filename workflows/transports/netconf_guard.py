@@ -23,7 +23,7 @@ MAX_BROKEN = 4 * 1024  # characters of an answer that is no XML and may still be
 ncclient.transport.session.TICK = 0.01
 
 
-class Guard(DefaultXMLParser):  # type: ignore[misc]
+class Guard(DefaultXMLParser):  # type: ignore[misc]  # ncclient has no types
     """What every session parses with, from the greeting on.
 
     `heard` and `tags` count since they were last set to 0. parse() raises InDoubt, which ncclient

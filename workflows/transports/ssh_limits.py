@@ -20,7 +20,7 @@ MAX_PACKET = 256 * 1024  # octets; what OpenSSH takes, and more than anybody sen
 OPEN_FACTOR = 4  # an opening has some four exchanges, each of which may take the device's timeout
 
 
-class _Bounded(Packetizer):  # type: ignore[misc]
+class _Bounded(Packetizer):  # type: ignore[misc]  # paramiko has no types
     """Reads no greeting and no packet that is longer than one can be."""
 
     _greeted = 0
