@@ -16,6 +16,7 @@ from orchestrator.journal import session_name
 from orchestrator.office import Office, open_office
 from orchestrator.rows import ChangeRow, ExceptionRow, ParticipantRow
 from orchestrator.settings import Settings
+from tests.orchestrator import paper
 from tests.orchestrator.test_leases import Moving
 from tests.schema import create_schema
 from workflows import CoaReply
@@ -44,60 +45,20 @@ def office(tmp_path: Path, clock: Moving) -> Iterator[Office]:
 
 
 def part(name: str, sent_at: dt.datetime | None = None, set_id: str = SET) -> ParticipantRow:
-    return ParticipantRow(
-        set_id=set_id,
-        name=name,
-        role="session",
-        service_id="svc-1",
-        handle="",
-        at_goal_since=None,
-        settled=False,
-        sent_at=sent_at,
-    )
+    return paper.part(set_id, name, "session", service_id="svc-1", sent_at=sent_at)
 
 
 def change(
     change_id: str, state: str, applied_at: dt.datetime | None = None, set_id: str = SET
 ) -> ChangeRow:
-    return ChangeRow(
-        change_id=change_id,
-        set_id=set_id,
-        order_id=change_id,
-        service_id=change_id,
-        kind="tier",
-        state=state,
-        outcome="open",
-        epoch=1,
-        item="{}",
-        item_hash="",
-        refusal="",
-        created_at=T0,
-        applied_at=applied_at,
-        closed_at=None,
-    )
+    return paper.change(set_id, change_id, state, applied_at=applied_at)
 
 
 def asked(
     participant: str, set_id: str = SET, resolved_at: dt.datetime | None = None
 ) -> ExceptionRow:
-    return ExceptionRow(
-        exception_id=f"x-{participant}-{set_id}",
-        change_id="ch-1",
-        set_id=set_id,
-        service_id="svc-1",
-        participant=participant,
-        cause="session",
-        wanted="",
-        seen="",
-        at_stake_minor=0,
-        currency="EUR",
-        exponent=2,
-        actions="retry",
-        opened_at=T0,
-        resolved_at=resolved_at,
-        resolution="",
-        resolved_by="",
-    )
+    given = {"exception_id": f"x-{participant}-{set_id}", "resolved_at": resolved_at}
+    return paper.doubt(paper.change(set_id, "ch-1"), participant, **given)
 
 
 def put(office: Office, *rows: SQLModel) -> None:

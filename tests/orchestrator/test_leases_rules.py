@@ -97,6 +97,18 @@ def test_a_renewed_lease_says_that_it_lasts_longer(engine: Engine, clock: Moving
     assert 10 < (row(engine).until - now).total_seconds() <= SETTINGS.lease_ttl_s
 
 
+def test_who_slept_past_his_deadline_gives_no_sign_of_life(engine: Engine, clock: Moving) -> None:
+    """Who watches the counter has begun to take him for dead: it must not move once more."""
+    leases = worker(engine, clock)
+    leases.acquire(BOTH, wait_s=0)
+    clock.now_s += SETTINGS.lease_ttl_s + 1
+    with pytest.raises(LeaseLostError, match="slept past"):
+        leases.renew()
+    assert row(engine).counter == 0
+    with pytest.raises(LeaseLostError):
+        leases.fence()
+
+
 def test_a_store_that_is_away_for_a_moment_loses_no_lease(engine: Engine, clock: Moving) -> None:
     """The renewing goes on by itself as soon as the store is back."""
     with worker(engine, clock, lease_renew_s=0.05) as leases:
